@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A whole small cluster in one process: the embedded default of the demo and the tests.
+
+pub mod load;
+pub mod node;
+pub mod proxy;
