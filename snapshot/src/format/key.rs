@@ -18,7 +18,7 @@
 use std::borrow::Cow;
 
 use super::meta::Version;
-use super::{KEY_HEAD, RESERVE, take, take_u64};
+use super::{KEY_HEAD, RESERVE, take_u64};
 use crate::StreamId;
 
 /// Where the list indices of a new list lie: `LPUSH` goes down from one below it, `RPUSH` up from it.
@@ -134,8 +134,7 @@ impl<'a> DataKey<'a> {
     pub fn decode(row: &'a [u8]) -> Result<Self, KeyError> {
         let (key, mut rest) = split_name(row)?;
         let version = Version(take_u64(&mut rest).ok_or(KeyError::Short)?);
-        let element = rest.len().checked_sub(RESERVE).and_then(|end| rest.get(..end)).ok_or(KeyError::Short)?;
-        Ok(Self { key, version, element })
+        Ok(Self { key, version, element: split_element(rest)? })
     }
 }
 
@@ -158,7 +157,7 @@ impl<'a> ListKey<'a> {
     /// It is none.
     pub fn decode(row: &'a [u8]) -> Result<Self, KeyError> {
         let DataKey { key, version, element } = DataKey::decode(row)?;
-        Ok(Self { key, version, index: u64::from_le_bytes(exact(element)?) })
+        Ok(Self { key, version, index: decode_index(element)? })
     }
 }
 
@@ -207,10 +206,7 @@ impl<'a> StreamKey<'a> {
     /// It is none.
     pub fn decode(row: &'a [u8]) -> Result<Self, KeyError> {
         let DataKey { key, version, element } = DataKey::decode(row)?;
-        let mut id: &[u8] = &exact::<16>(element)?;
-        let millis = take(&mut id).map(u64::from_be_bytes).ok_or(KeyError::Short)?;
-        let sequence = take(&mut id).map(u64::from_be_bytes).ok_or(KeyError::Short)?;
-        Ok(Self { key, version, id: StreamId { millis, sequence } })
+        Ok(Self { key, version, id: decode_id(element)? })
     }
 }
 
@@ -260,6 +256,29 @@ fn split_name(row: &[u8]) -> Result<(EscapedKey<'_>, &[u8]), KeyError> {
         }
         from = zero + 2;
     }
+}
+
+/// The element in what follows the version: all but the unused bytes at the end.
+pub(crate) fn split_element(rest: &[u8]) -> Result<&[u8], KeyError> {
+    rest.split_last_chunk::<RESERVE>().map(|(element, _)| element).ok_or(KeyError::Short)
+}
+
+/// Where the unused bytes at the end of a meta row's key begin: up to there it is what its data rows begin with too.
+pub(crate) fn data_tail_start(row: &[u8]) -> usize {
+    row.len().saturating_sub(RESERVE)
+}
+
+/// The index that is the element's part of a list's key.
+pub(crate) fn decode_index(element: &[u8]) -> Result<u64, KeyError> {
+    exact(element).map(u64::from_le_bytes)
+}
+
+/// The id that is the element's part of a stream's key.
+pub(crate) fn decode_id(element: &[u8]) -> Result<StreamId, KeyError> {
+    // Big-endian, and the milliseconds in front, so that the order of the bytes is the order of the ids.
+    let id = exact(element).map(u128::from_be_bytes)?;
+    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits are left");
+    Ok(StreamId { millis: half(id >> 64), sequence: half(id) })
 }
 
 fn exact<const N: usize>(element: &[u8]) -> Result<[u8; N], KeyError> {

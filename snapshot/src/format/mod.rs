@@ -33,6 +33,7 @@ pub use key::{
     DataKey, EscapedKey, KeyError, LIST_INDEX_START, ListKey, ScoreKey, StreamKey, data_key, data_prefix, list_key,
     meta_key, score_key, split_meta_key, stream_key,
 };
+pub(crate) use key::{data_tail_start, decode_id, decode_index, split_element};
 pub use meta::{BaseKind, BaseMeta, ListMeta, Meta, StreamMeta, ValueError, Version};
 pub use string::StringValue;
 
