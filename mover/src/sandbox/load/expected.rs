@@ -106,3 +106,57 @@ fn bulks(elements: &[Reply]) -> Option<Vec<&Bytes>> {
 fn number(bulk: &[u8]) -> Option<f64> {
     std::str::from_utf8(bulk).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::text;
+    use super::*;
+
+    fn array(words: &str) -> Reply {
+        Reply::Array(Some(words.split_whitespace().map(|word| Reply::Bulk(Some(text(word)))).collect()))
+    }
+
+    fn matches(expected: &Expected, reply: &Reply) -> bool {
+        expected.matches(reply, Window { first: 1000, last: 1200, slack: 50 })
+    }
+
+    #[test]
+    fn collections_are_compared_whole() {
+        let set = Expected::Set(["a", "b"].map(text).into());
+        assert!(matches(&set, &array("b a")));
+        for wrong in ["a", "a b c", "a a", "a a b", "a c", ""] {
+            assert!(!matches(&set, &array(wrong)), "{wrong}");
+        }
+        let pairs = Expected::Pairs([("f", "1"), ("g", "2")].map(|(field, value)| (text(field), text(value))).into());
+        assert!(matches(&pairs, &array("g 2 f 1")));
+        for wrong in ["f 1", "f 1 g 3", "f 1 g 2 h 3", "f 1 f 1", "f 1 g", "f 1 g 2 f"] {
+            assert!(!matches(&pairs, &array(wrong)), "{wrong}");
+        }
+        let scores = Expected::Scores(vec![(text("a"), -0.5), (text("b"), 3.0)]);
+        assert!(matches(&scores, &array("a -0.5 b 3")));
+        for wrong in ["b 3 a -0.5", "a -0.5", "a 0.5 b 3", "a -0.5 b x"] {
+            assert!(!matches(&scores, &array(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_has_a_window() {
+        // Set between 1000 and 1200 for ten seconds, asked in the same window, 50 ms of slack.
+        let expiry = Expiry::after(10, Window { first: 1000, last: 1200, slack: 0 });
+        let expected = Expected::Expiry(expiry);
+        for right in [9750, 10_000, 10_250] {
+            assert!(matches(&expected, &Reply::Integer(right)), "{right}");
+        }
+        for wrong in [-1, -2, 0, 9749, 10_251] {
+            assert!(!matches(&expected, &Reply::Integer(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_never_right() {
+        let error = Reply::Error(Bytes::from("ERR"));
+        for expected in [Expected::Ok, Expected::Error, Expected::Bulk(None), Expected::List(Vec::new())] {
+            assert!(!matches(&expected, &error));
+        }
+    }
+}

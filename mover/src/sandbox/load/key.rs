@@ -110,3 +110,42 @@ impl Key {
         self.spoilt = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Generic;
+    use super::*;
+
+    const WINDOW: Window = Window { first: 0, last: 0, slack: 0 };
+
+    fn set(value: &'static str) -> Operation {
+        Operation::Generic(Generic::Set(Bytes::from(value)))
+    }
+
+    fn holds(state: &Entry, value: Option<&'static str>) -> bool {
+        let (request, expected) = &state.whole()[0];
+        assert_eq!(request.name, "GET");
+        expected.matches(&Reply::Bulk(value.map(Bytes::from)), WINDOW)
+    }
+
+    #[test]
+    fn a_lost_answer_leaves_both_states_possible() {
+        let mut key = Key::new(Bytes::from("k"));
+        key.doubt(&set("a"), WINDOW);
+        assert!(!key.is_sure());
+        assert!(matches!(&key.states[..], [before, after] if holds(before, None) && holds(after, Some("a"))));
+        key.settle(key.states[1].clone());
+        assert!(key.is_sure() && holds(&key.states[0], Some("a")));
+    }
+
+    #[test]
+    fn a_later_reply_decides_between_them() {
+        let mut key = Key::new(Bytes::from("k"));
+        key.doubt(&set("a"), WINDOW);
+        let delete = Operation::Generic(Generic::Del);
+        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW), Ok(()));
+        assert_eq!(key.states.len(), 1, "only where there was a key it could be deleted");
+        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW), Err(Expected::Integer(0)));
+        assert!(key.is_spoilt());
+    }
+}

@@ -5,6 +5,7 @@
 //! Each writer owns its keys, so that its model is exact; counters that all writers share are held to weaker, still exact
 //! laws. Keys carry hash tags, so that the load can be sent to chosen slots.
 
+mod check;
 mod config;
 mod connection;
 mod counter;

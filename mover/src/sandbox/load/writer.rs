@@ -18,7 +18,7 @@ use super::counter::Counter;
 use super::entry::{Entry, Window, now};
 use super::expected::Expected;
 use super::key::Key;
-use super::kind::{Operation, Question, Request, Value};
+use super::kind::{Operation, Request, Value};
 use super::tally::Tally;
 use crate::sandbox::reply::Reply;
 
@@ -34,10 +34,10 @@ pub(super) struct Shared {
 pub(super) type Check = oneshot::Sender<()>;
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     rng: StdRng,
     connection: Option<Connection>,
-    keys: Vec<Key>,
+    pub(super) keys: Vec<Key>,
     /// Ordinary keys of hot tags, those of other tags, and big keys.
     groups: [Vec<usize>; 3],
 }
@@ -223,70 +223,8 @@ impl Writer {
         }
     }
 
-    /// Reads a key back whole and finds out which of its states it is in; `false` when it could not be read.
-    async fn settle(&mut self, index: usize) -> bool {
-        let states = self.keys[index].states.clone();
-        let mut difference = None;
-        for state in states {
-            match self.compare(index, &state.whole()).await {
-                Err(()) => return false,
-                Ok(None) => {
-                    self.keys[index].settle(state);
-                    return true;
-                }
-                Ok(found) => difference = found,
-            }
-        }
-        let key = &mut self.keys[index];
-        if let Some(((request, expected), reply)) = difference {
-            self.shared.tally.wrong(&key.name, &request, &expected, &reply);
-        }
-        key.spoil();
-        true
-    }
-
-    /// Asks, and returns the first question that is not answered as expected. That the key has another type is an answer,
-    /// any other error is none.
-    async fn compare(&mut self, index: usize, questions: &[Question]) -> Result<Option<(Question, Reply)>, ()> {
-        let name = self.keys[index].name.clone();
-        for chunk in questions.chunks(QUESTIONS_MAX) {
-            if !self.connect().await {
-                return Err(());
-            }
-            let pairs: Vec<_> = chunk.iter().map(|(request, _)| (&name, request)).collect();
-            let (replies, window) = self.exchange(&pairs).await;
-            if replies.len() < chunk.len() {
-                return Err(());
-            }
-            for (question, reply) in chunk.iter().zip(replies) {
-                if matches!(&reply, Reply::Error(text) if !is_wrong_type(text)) {
-                    return Err(());
-                }
-                if !question.1.matches(&reply, window) {
-                    return Ok(Some((question.clone(), reply)));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads every key back.
-    async fn check(&mut self) {
-        for index in 0..self.keys.len() {
-            let mut read = self.keys[index].is_spoilt();
-            for _ in 0..CHECK_TRIES {
-                if read {
-                    break;
-                }
-                sleep(self.keys[index].unsettled(self.shared.config.settle)).await;
-                read = self.settle(index).await;
-            }
-            self.shared.tally.checked(read);
-        }
-    }
-
     /// Makes sure there is a connection; waits a little when there is none.
-    async fn connect(&mut self) -> bool {
+    pub(super) async fn connect(&mut self) -> bool {
         let config = &self.shared.config;
         if self.connection.is_none() {
             match Connection::open(config.addr, config.password.as_deref()).await {
@@ -301,7 +239,7 @@ impl Writer {
     }
 
     /// Sends requests at once. When there are fewer replies than requests, the connection was lost.
-    async fn exchange(&mut self, requests: &[(&Bytes, &Request)]) -> (Vec<Reply>, Window) {
+    pub(super) async fn exchange(&mut self, requests: &[(&Bytes, &Request)]) -> (Vec<Reply>, Window) {
         let first = now();
         let mut replies = Vec::with_capacity(requests.len());
         if let Some(connection) = &mut self.connection {
@@ -331,14 +269,6 @@ impl Writer {
     }
 }
 
-/// Redis and Pika put other words around it.
-fn is_wrong_type(error: &[u8]) -> bool {
-    error.windows(WRONG_TYPE.len()).any(|part| part == WRONG_TYPE)
-}
-
-const WRONG_TYPE: &[u8] = b"WRONGTYPE";
 const BIG: usize = 2;
-const CHECK_TRIES: usize = 5;
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 const DELAY_MAX: Duration = Duration::from_millis(100);
-const QUESTIONS_MAX: usize = 200;

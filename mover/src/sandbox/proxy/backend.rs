@@ -3,7 +3,8 @@
 //!
 //! A request is sent once. When its connection ends before the answer, the node may have run it: the client is told so,
 //! and nothing is sent again. There is no time-out either: a request stays on its way until the node answers or the
-//! connection ends, because a fence must not come back while a slow node may still run it.
+//! connection ends, because a fence must not come back while a slow node may still run it. What remains, here as in Codis,
+//! is a node that ends a connection and runs the last command of it afterwards: no proxy can see that.
 
 use std::collections::VecDeque;
 use std::io;
