@@ -4,3 +4,6 @@
 pub mod load;
 pub mod node;
 pub mod proxy;
+#[cfg(test)]
+mod redis_server;
+mod reply;

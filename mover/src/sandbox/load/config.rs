@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a load does, and to which slots.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use replication::{Slot, SlotCount};
+
+/// How to start a [`Load`](super::Load).
+#[derive(Clone, Debug)]
+pub struct LoadConfig {
+    /// Where the clients connect, most often a proxy.
+    pub addr: SocketAddr,
+    /// What they send as AUTH.
+    pub password: Option<String>,
+    /// Clients at the same time, each with keys of its own.
+    pub writers: usize,
+    /// Where the choices come from: the same seed makes the same choices. It is part of every key name.
+    pub seed: u64,
+    /// The slots with keys, at least one.
+    pub tags: Vec<Tag>,
+    /// Which share of the commands goes to the hot tags, from 0 to 1, when there are hot and other tags.
+    pub hot_share: f64,
+    /// Ordinary keys of each writer in each tag.
+    pub keys_per_tag: usize,
+    /// Elements of each writer's big hash, big list and big sorted set in the first tag; 0 for none.
+    pub big_elements: usize,
+    /// Whether HyperLogLogs are among the types.
+    pub hyperloglogs: bool,
+    /// Commands per second of all writers together; `None` for as many as they can.
+    pub pace: Option<u32>,
+    /// How far an expiry may be off: a target that keeps whole seconds rounds by up to one.
+    pub expiry_slack: Duration,
+    /// How long a command without an answer may still be running somewhere; its key is left alone until then.
+    pub settle: Duration,
+    /// How long to wait for a reply before the connection is given up.
+    pub reply_time_max: Duration,
+}
+
+impl LoadConfig {
+    /// Four writers that do all they can to these slots.
+    pub fn new(addr: SocketAddr, tags: Vec<Tag>) -> Self {
+        Self {
+            addr,
+            password: None,
+            writers: 4,
+            seed: 1,
+            tags,
+            hot_share: 0.75,
+            keys_per_tag: 20,
+            big_elements: 2000,
+            hyperloglogs: false,
+            pace: None,
+            expiry_slack: Duration::from_secs(1),
+            settle: Duration::from_secs(1),
+            reply_time_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A hash tag: the keys that carry it are all in one slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tag {
+    /// The text between the braces.
+    pub name: String,
+    /// Whether most of the load goes there.
+    pub hot: bool,
+}
+
+impl Tag {
+    /// A tag of this slot.
+    pub fn of_slot(slot: Slot, count: SlotCount) -> Self {
+        Self { name: tag_for_slot(slot, count), hot: false }
+    }
+
+    /// One tag for each of these slots.
+    pub fn of_slots(slots: impl IntoIterator<Item = Slot>, count: SlotCount) -> Vec<Self> {
+        slots.into_iter().map(|slot| Self::of_slot(slot, count)).collect()
+    }
+
+    /// The same, hot.
+    pub fn hot(self) -> Self {
+        Self { hot: true, ..self }
+    }
+}
+
+/// The first short text, in the order `0`, `1`, … `z`, `00`, …, that hashes to this slot as a hash tag.
+///
+/// # Panics
+/// When there is no such slot: its number must be below the count.
+pub fn tag_for_slot(slot: Slot, count: SlotCount) -> String {
+    assert!(slot.number() < count.get(), "slot {slot} is not one of {count}");
+    let mut tag = vec![b'0'];
+    while count.slot_of(&tag) != slot {
+        step(&mut tag);
+    }
+    tag.into_iter().map(char::from).collect()
+}
+
+/// The next number of base 36, one digit longer after the last of a length.
+fn step(digits: &mut Vec<u8>) {
+    for digit in digits.iter_mut().rev() {
+        match *digit {
+            b'z' => *digit = b'0',
+            b'9' => return *digit = b'a',
+            _ => return *digit += 1,
+        }
+    }
+    digits.insert(0, b'0');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_a_short_tag() {
+        for count in [1, 3, 1024, u16::MAX] {
+            let count = SlotCount::new(count).expect("not zero");
+            for number in (0..count.get()).step_by(usize::from(count.get() / 64).max(1)) {
+                let tag = tag_for_slot(Slot::new(number), count);
+                assert!(tag.len() <= 5, "{tag}");
+                assert_eq!(count.slot_of(format!("{{{tag}}}:key").as_bytes()), Slot::new(number));
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The model of one key.
+
+use std::ops::RangeInclusive;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::expected::Expected;
+use super::kind::{Generic, Operation, Question, Request, Scale, Value, blob};
+
+/// What a key holds and when it ends.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Entry {
+    pub(super) value: Option<Value>,
+    pub(super) expiry: Option<Expiry>,
+    /// It was a stream when it was deleted: Pika keeps something of it, so it is written next and not read.
+    buried: bool,
+}
+
+impl Entry {
+    /// A key without expiry.
+    pub(super) fn of(value: Value) -> Self {
+        Self { value: Some(value), ..Self::default() }
+    }
+
+    /// No key, and nothing known about what was there before.
+    pub(super) fn forgotten() -> Self {
+        Self { buried: true, ..Self::default() }
+    }
+
+    /// What is left of a key that held `value`.
+    pub(super) fn deleted(value: Option<Value>) -> Self {
+        Self { buried: matches!(value, Some(Value::Stream(_))), ..Self::default() }
+    }
+
+    /// A command for it; another type now and then.
+    pub(super) fn choose(&self, rng: &mut StdRng, hyperloglogs: bool) -> Operation {
+        let Some(value) = &self.value else {
+            return self.create(rng, hyperloglogs);
+        };
+        // Streams do not expire in Pika, and an expiry is lost with PFADD there; both want a DEL before another type.
+        let plain = !matches!(value, Value::Stream(_) | Value::HyperLogLog(_));
+        let string = matches!(value, Value::String(_));
+        let generic = match rng.random_range(0..100) {
+            0..=2 => Generic::Del,
+            3..=4 if string => Generic::Set(blob(rng)),
+            5..=6 if string => Generic::SetEx(blob(rng), seconds(rng)),
+            3 if plain => Generic::Set(blob(rng)),
+            7..=9 if plain => Generic::Expire(seconds(rng)),
+            10 if plain => Generic::Persist,
+            11..=13 if plain => Generic::Ttl,
+            _ => return value.choose(rng, Scale::SMALL),
+        };
+        Operation::Generic(generic)
+    }
+
+    fn create(&self, rng: &mut StdRng, hyperloglogs: bool) -> Operation {
+        match rng.random_range(0..8) {
+            0..=5 if self.buried => Operation::Generic(Generic::Set(blob(rng))),
+            _ if self.buried => Value::stream().choose(rng, Scale::SMALL),
+            0 => Operation::Generic(Generic::SetEx(blob(rng), seconds(rng))),
+            _ => Value::any(rng, hyperloglogs).choose(rng, Scale::SMALL),
+        }
+    }
+
+    /// Does what a node does, and tells what the node answers.
+    pub(super) fn apply(&mut self, operation: &Operation, window: Window) -> Expected {
+        let expected = match operation {
+            Operation::Generic(generic) => generic.apply(self, window),
+            typed => typed.apply(&mut self.value),
+        };
+        if self.value.is_some() {
+            self.buried = false;
+        } else {
+            self.expiry = None;
+        }
+        expected
+    }
+
+    /// What reads all of it back.
+    pub(super) fn whole(&self) -> Vec<Question> {
+        let Some(value) = &self.value else {
+            // A key of any type shows in it: as an error, or as a value.
+            return match self.buried {
+                false => vec![(Request::new("GET", []), Expected::Bulk(None))],
+                true => Value::stream().whole(),
+            };
+        };
+        let mut questions = value.whole();
+        if !matches!(value, Value::Stream(_) | Value::HyperLogLog(_)) {
+            let expected = self.expiry.map_or(Expected::Integer(-1), Expected::Expiry);
+            questions.push((Request::new("PTTL", []), expected));
+        }
+        questions
+    }
+}
+
+/// The time between sending a request and reading its reply, in Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// By how many milliseconds an expiry may be off.
+    pub(super) slack: i64,
+}
+
+/// The Unix time in milliseconds.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// When a key ends: not before and not after, in Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Expiry {
+    first: i64,
+    last: i64,
+}
+
+impl Expiry {
+    /// So many seconds after a moment of `window`.
+    pub(super) fn after(seconds: u32, window: Window) -> Self {
+        let lifetime = i64::from(seconds) * 1000;
+        Self { first: window.first + lifetime, last: window.last + lifetime }
+    }
+
+    /// Whether a PTTL of so many milliseconds, asked within `window`, is right.
+    pub(super) fn allows(self, milliseconds: i64, window: Window) -> bool {
+        self.left(window).contains(&milliseconds)
+    }
+
+    /// What TTL answers within `window`; one node rounds down and the other to the nearest.
+    pub(super) fn seconds_left(self, window: Window) -> Expected {
+        let left = self.left(window);
+        Expected::Between(left.start().div_euclid(1000), left.end().div_euclid(1000) + 1)
+    }
+
+    fn left(self, window: Window) -> RangeInclusive<i64> {
+        self.first - window.last - window.slack..=self.last - window.first + window.slack
+    }
+}
+
+/// Longer than any test.
+fn seconds(rng: &mut StdRng) -> u32 {
+    rng.random_range(3600..100_000)
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One key of a writer: the states it may be in, which is one state unless an answer was lost.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+
+use super::entry::{Entry, Window};
+use super::expected::Expected;
+use super::kind::{Operation, Scale, Value};
+use crate::sandbox::reply::Reply;
+
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: Bytes,
+    pub(super) states: Vec<Entry>,
+    /// What a big key is while it is empty, and how big; it keeps its type.
+    big: Option<(Value, Scale)>,
+    doubted: Option<Instant>,
+    spoilt: bool,
+}
+
+impl Key {
+    /// A key that does not exist.
+    pub(super) fn new(name: Bytes) -> Self {
+        Self { name, states: vec![Entry::default()], big: None, doubted: None, spoilt: false }
+    }
+
+    /// A key that does not exist and will be a collection of so many elements.
+    pub(super) fn big(name: Bytes, empty: Value, elements: usize) -> Self {
+        Self { big: Some((empty, Scale::big(elements))), ..Self::new(name) }
+    }
+
+    /// What builds the collection of a big key.
+    pub(super) fn build(&self) -> Vec<Operation> {
+        self.big.as_ref().map_or_else(Vec::new, |(empty, scale)| empty.build(scale.elements))
+    }
+
+    /// Whether its state is known.
+    pub(super) fn is_sure(&self) -> bool {
+        !self.spoilt && self.doubted.is_none()
+    }
+
+    /// Whether a reply was wrong: the model means nothing until the key has been deleted.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.spoilt
+    }
+
+    /// How long until no command of unknown fate can be running any more.
+    pub(super) fn unsettled(&self, settle: Duration) -> Duration {
+        self.doubted.map_or(Duration::ZERO, |since| settle.saturating_sub(since.elapsed()))
+    }
+
+    /// A command for this state of it.
+    pub(super) fn choose(&self, state: &Entry, rng: &mut StdRng, hyperloglogs: bool) -> Operation {
+        match &self.big {
+            None => state.choose(rng, hyperloglogs),
+            Some((empty, scale)) => state.value.as_ref().unwrap_or(empty).choose(rng, *scale),
+        }
+    }
+
+    /// Takes the reply to a command into the model.
+    ///
+    /// # Errors
+    /// What the reply had to be. The key is spoilt then.
+    pub(super) fn answer(&mut self, operation: &Operation, reply: &Reply, window: Window) -> Result<(), Expected> {
+        let mut wanted = None;
+        self.states.retain_mut(|state| {
+            let expected = state.apply(operation, window);
+            let matches = expected.matches(reply, window);
+            wanted = Some(expected);
+            matches
+        });
+        match wanted {
+            Some(expected) if self.states.is_empty() => {
+                self.spoil();
+                Err(expected)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a command into the model of which nobody knows whether it ran or will run.
+    pub(super) fn doubt(&mut self, operation: &Operation, window: Window) {
+        let mut after = self.states.clone();
+        for state in &mut after {
+            state.apply(operation, window);
+        }
+        self.states.append(&mut after);
+        self.doubted = Some(Instant::now());
+    }
+
+    /// Only this state was found.
+    pub(super) fn settle(&mut self, state: Entry) {
+        self.states = vec![state];
+        self.doubted = None;
+    }
+
+    /// None of the states was found.
+    pub(super) fn spoil(&mut self) {
+        self.states = vec![Entry::forgotten()];
+        self.spoilt = true;
+    }
+
+    /// It has been deleted, and `there` tells whether there was anything.
+    pub(super) fn forget(&mut self, there: bool) {
+        self.states = vec![if there { Entry::forgotten() } else { Entry::default() }];
+        self.doubted = None;
+        self.spoilt = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Generic;
+    use super::*;
+
+    const WINDOW: Window = Window { first: 0, last: 0, slack: 0 };
+
+    fn set(value: &'static str) -> Operation {
+        Operation::Generic(Generic::Set(Bytes::from(value)))
+    }
+
+    fn holds(state: &Entry, value: Option<&'static str>) -> bool {
+        let (request, expected) = &state.whole()[0];
+        assert_eq!(request.name, "GET");
+        expected.matches(&Reply::Bulk(value.map(Bytes::from)), WINDOW)
+    }
+
+    #[test]
+    fn a_lost_answer_leaves_both_states_possible() {
+        let mut key = Key::new(Bytes::from("k"));
+        key.doubt(&set("a"), WINDOW);
+        assert!(!key.is_sure());
+        assert!(matches!(&key.states[..], [before, after] if holds(before, None) && holds(after, Some("a"))));
+        key.settle(key.states[1].clone());
+        assert!(key.is_sure() && holds(&key.states[0], Some("a")));
+    }
+
+    #[test]
+    fn a_later_reply_decides_between_them() {
+        let mut key = Key::new(Bytes::from("k"));
+        key.doubt(&set("a"), WINDOW);
+        let delete = Operation::Generic(Generic::Del);
+        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW), Ok(()));
+        assert_eq!(key.states.len(), 1, "only where there was a key it could be deleted");
+        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW), Err(Expected::Integer(0)));
+        assert!(key.is_spoilt());
+    }
+}

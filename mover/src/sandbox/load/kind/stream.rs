@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Streams with ids the load gives. One is never emptied: nodes differ in what is left then.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::super::expected::Expected;
+use super::{Question, Request, Scale, blob, text};
+
+/// The id of an entry, `<milliseconds>-<sequence>`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(in super::super) struct Id(u64, u64);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+impl FromStr for Id {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (milliseconds, sequence) = text.split_once('-').unwrap_or((text, "0"));
+        Ok(Self(milliseconds.parse()?, sequence.parse()?))
+    }
+}
+
+#[derive(Clone, Default, Debug)]
+pub(in super::super) struct Value {
+    entries: BTreeMap<Id, (Bytes, Bytes)>,
+    /// The greatest id ever given: it stays when its entry goes.
+    last: Id,
+}
+
+impl Value {
+    pub(super) fn is_absent(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn whole(&self) -> Vec<Question> {
+        let length = (Operation::XLen.request(), Expected::count(self.entries.len()));
+        vec![length, (Operation::XRange.request(), self.all())]
+    }
+
+    fn all(&self) -> Expected {
+        Expected::Entries(self.entries.iter().map(|(&id, (field, value))| (id, field.clone(), value.clone())).collect())
+    }
+}
+
+#[derive(Clone, Debug)]
+#[expect(clippy::enum_variant_names, reason = "the commands have these names")]
+pub(in super::super) enum Operation {
+    XAdd(Id, Bytes, Bytes),
+    XDel(Id),
+    XLen,
+    XRange,
+}
+
+impl Operation {
+    pub(super) fn choose(value: &Value, rng: &mut StdRng, scale: Scale) -> Self {
+        let length = value.entries.len();
+        let choice = rng.random_range(0..10);
+        match choice {
+            0..=4 if length > 0 && length < scale.elements * 2 => Self::next(value.last, rng),
+            0..=6 if length > 1 => {
+                let place = rng.random_range(0..length);
+                let id = value.entries.keys().nth(place).copied().unwrap_or_default();
+                Self::XDel(id)
+            }
+            _ if length == 0 => Self::next(value.last, rng),
+            7 => Self::XLen,
+            _ => Self::XRange,
+        }
+    }
+
+    fn next(Id(milliseconds, sequence): Id, rng: &mut StdRng) -> Self {
+        let id = match rng.random() {
+            true => Id(milliseconds, sequence + 1),
+            false => Id(milliseconds + rng.random_range(1..1000), 0),
+        };
+        Self::XAdd(id, text(format_args!("f{}", rng.random_range(0..4))), blob(rng))
+    }
+
+    pub(super) fn request(&self) -> Request {
+        match self {
+            Self::XAdd(id, field, value) => Request::new("XADD", [text(id), field.clone(), value.clone()]),
+            Self::XDel(id) => Request::new("XDEL", [text(id)]),
+            Self::XLen => Request::new("XLEN", []),
+            Self::XRange => Request::new("XRANGE", [text('-'), text('+')]),
+        }
+    }
+
+    pub(super) fn apply(&self, value: &mut Value) -> Expected {
+        match self {
+            Self::XAdd(id, _, _) if *id <= value.last => Expected::Error,
+            Self::XAdd(id, field, bytes) => {
+                value.last = *id;
+                value.entries.insert(*id, (field.clone(), bytes.clone()));
+                Expected::Bulk(Some(text(id)))
+            }
+            Self::XDel(id) => Expected::Integer(i64::from(value.entries.remove(id).is_some())),
+            Self::XLen => Expected::count(value.entries.len()),
+            Self::XRange => value.all(),
+        }
+    }
+}

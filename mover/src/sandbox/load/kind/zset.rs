@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sorted sets. Scores are wholes and halves: exact in binary, and written alike by every node. Never -inf, which Pika's
+//! ZRANGE loses.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::super::expected::Expected;
+use super::{Question, Request, Scale, text};
+
+#[derive(Clone, Default, Debug)]
+pub(in super::super) struct Value(BTreeMap<Bytes, f64>);
+
+impl Value {
+    pub(super) fn is_absent(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// By ZSCORE of every member and by their number, which does not depend on any order.
+    pub(super) fn whole(&self) -> Vec<Question> {
+        let card = (Operation::ZCard.request(), Expected::count(self.0.len()));
+        let score = |(member, &score): (&Bytes, _)| {
+            (Operation::ZScore(member.clone()).request(), Expected::Number(Some(score)))
+        };
+        std::iter::once(card).chain(self.0.iter().map(score)).collect()
+    }
+
+    fn ranked(&self) -> Vec<(Bytes, f64)> {
+        let mut members: Vec<_> = self.0.iter().map(|(member, &score)| (member.clone(), score)).collect();
+        // The sort is stable and the members are in order, as equal scores want it.
+        members.sort_by(|a, b| a.1.total_cmp(&b.1));
+        members
+    }
+}
+
+#[derive(Clone, Debug)]
+#[expect(clippy::enum_variant_names, reason = "the commands have these names")]
+pub(in super::super) enum Operation {
+    ZAdd(Vec<(f64, Bytes)>),
+    ZIncrBy(f64, Bytes),
+    ZRem(Vec<Bytes>),
+    ZScore(Bytes),
+    ZCard,
+    ZRange,
+}
+
+impl Operation {
+    pub(super) fn choose(_value: &Value, rng: &mut StdRng, scale: Scale) -> Self {
+        match rng.random_range(0..12) {
+            0..=3 => Self::ZAdd(scale.names(rng, 'm').into_iter().map(|member| (score(rng), member)).collect()),
+            4..=5 => Self::ZIncrBy(score(rng), scale.name(rng, 'm')),
+            6..=7 => Self::ZRem(scale.names(rng, 'm')),
+            8 if scale.whole => Self::ZRange,
+            9 => Self::ZCard,
+            _ => Self::ZScore(scale.name(rng, 'm')),
+        }
+    }
+
+    /// Adds members of these numbers.
+    pub(super) fn fill(numbers: &[usize]) -> Self {
+        let pair = |&number: &usize| {
+            let score = f64::from(u32::try_from(number % 1_000_000).unwrap_or_default()) / 2.0;
+            (score, text(format_args!("m{number}")))
+        };
+        Self::ZAdd(numbers.iter().map(pair).collect())
+    }
+
+    pub(super) fn request(&self) -> Request {
+        match self {
+            Self::ZAdd(pairs) => {
+                Request::new("ZADD", pairs.iter().flat_map(|(score, member)| [text(score), member.clone()]))
+            }
+            Self::ZIncrBy(step, member) => Request::new("ZINCRBY", [text(step), member.clone()]),
+            Self::ZRem(members) => Request::new("ZREM", members.iter().cloned()),
+            Self::ZScore(member) => Request::new("ZSCORE", [member.clone()]),
+            Self::ZCard => Request::new("ZCARD", []),
+            Self::ZRange => Request::new("ZRANGE", [text(0), text(-1), text("WITHSCORES")]),
+        }
+    }
+
+    pub(super) fn apply(&self, value: &mut Value) -> Expected {
+        let zset = &mut value.0;
+        match self {
+            Self::ZAdd(pairs) => {
+                let added = pairs.iter().filter(|(score, member)| zset.insert(member.clone(), *score).is_none());
+                Expected::count(added.count())
+            }
+            Self::ZIncrBy(step, member) => {
+                let score = zset.entry(member.clone()).or_default();
+                *score += step;
+                Expected::Number(Some(*score))
+            }
+            Self::ZRem(members) => {
+                Expected::count(members.iter().filter(|&member| zset.remove(member).is_some()).count())
+            }
+            Self::ZScore(member) => Expected::Number(zset.get(member).copied()),
+            Self::ZCard => Expected::count(zset.len()),
+            Self::ZRange => Expected::Scores(value.ranked()),
+        }
+    }
+}
+
+fn score(rng: &mut StdRng) -> f64 {
+    f64::from(rng.random_range(-2000..=2000)) / 2.0
+}

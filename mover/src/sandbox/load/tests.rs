@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::time::Duration;
+
+use replication::{Slot, SlotCount, SlotSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::sandbox::proxy::{Proxy, ProxyConfig};
+use crate::sandbox::redis_server::RedisServer;
+
+/// How long the loads of these tests run; `LOAD_SECONDS` makes it longer.
+fn length() -> Duration {
+    let seconds = std::env::var("LOAD_SECONDS").ok().map(|text| text.parse().expect("LOAD_SECONDS is a number"));
+    Duration::from_secs(seconds.unwrap_or(2))
+}
+
+/// One hot tag and three others.
+fn tags() -> Vec<Tag> {
+    let mut tags = Tag::of_slots([5, 6, 700, 1023].map(Slot::new), SlotCount::CODIS);
+    tags[0].hot = true;
+    tags
+}
+
+fn hot() -> SlotSet {
+    [Slot::new(5)].into_iter().collect()
+}
+
+fn config(addr: SocketAddr, seed: u64) -> LoadConfig {
+    LoadConfig { seed, hyperloglogs: true, ..LoadConfig::new(addr, tags()) }
+}
+
+async fn cluster() -> (RedisServer, RedisServer, Proxy) {
+    let (source, target) = (RedisServer::start(), RedisServer::start());
+    let proxy = Proxy::start(ProxyConfig::new(source.addr(), target.addr())).await.expect("a free port");
+    (source, target, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_node_is_found_right() {
+    let server = RedisServer::start();
+    for seed in 1..=3 {
+        let report = Load::run_for(config(server.addr(), seed), length()).await.expect("the server answers");
+        println!("{report}\n{:?}", report.operations);
+        assert!(report.is_clean(), "{report}");
+        assert!(report.requests > 1000, "{report}");
+        assert_eq!(report.keys_checked, 4 * (4 * 20 + 3) + 1);
+        let commands = "APPEND DEL EXPIRE GET HDEL HGET HGETALL HINCRBY HLEN HMSET HSET INCR INCRBY LLEN LPOP LPUSH \
+                        LRANGE LSET LTRIM PERSIST PFADD PFCOUNT PTTL RPOP RPUSH SADD SCARD SET SETBIT SETRANGE \
+                        SISMEMBER SMEMBERS SREM STRLEN TTL XADD XDEL XLEN XRANGE ZADD ZCARD ZINCRBY ZRANGE ZREM ZSCORE";
+        let missing: Vec<_> =
+            commands.split_whitespace().filter(|&name| !report.operations.contains_key(name)).collect();
+        assert!(missing.is_empty(), "never sent: {missing:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storms_of_fences_cost_time_and_nothing_else() {
+    let (_source, _target, proxy) = cluster().await;
+    let control = proxy.control();
+    let load = Load::start(config(proxy.addr(), 11)).await.expect("the proxy answers");
+    let end = Instant::now() + length();
+    let mut fences = 0;
+    while Instant::now() < end {
+        let slots = if fences % 8 == 0 { SlotSet::all(SlotCount::CODIS) } else { hot() };
+        if fences % 3 == 0 {
+            // A caller that gives up leaves what it has raised; the next call takes over from there.
+            let _ = timeout(Duration::from_micros(50), control.raise(&slots)).await;
+        }
+        control.raise(&slots).await.expect("the node answers");
+        assert!(control.holds(&slots).await.expect("they exist"));
+        sleep(Duration::from_millis(fences % 5 * 5)).await;
+        control.lower(&slots).await.expect("they exist");
+        sleep(Duration::from_millis(2)).await;
+        fences += 1;
+    }
+    let report = load.stop().await;
+    println!("{fences} fences, {:?}\n{report}", proxy.stats());
+    assert!(report.is_clean(), "{report}");
+    assert!(proxy.stats().waits > fences, "the fences were in nobody's way");
+    assert!(report.latency.max >= Duration::from_millis(15), "the fences were in nobody's way: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_honest_move_is_not_noticed() {
+    let (source, target, proxy) = cluster().await;
+    let load = Load::start(config(proxy.addr(), 21)).await.expect("the proxy answers");
+    let (there, back) = (proxy.control(), proxy.control_back());
+    for round in 0..4 {
+        sleep(length() / 4).await;
+        let (control, from, to) = if round % 2 == 0 { (&there, &source, &target) } else { (&back, &target, &source) };
+        control.raise(&hot()).await.expect("the node answers");
+        move_all(from, to, &tags()[0]);
+        control.switch(&hot()).await.expect("the slot exists");
+    }
+    let middle = load.check_all().await;
+    assert_eq!(middle.keys_checked, 4 * (4 * 20 + 3) + 1, "{middle}");
+    let report = load.stop().await;
+    println!("{report}");
+    assert!(report.is_clean(), "{report}");
+    assert!(proxy.stats().to_target > 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_without_its_data_is_noticed() {
+    let (_source, _target, proxy) = cluster().await;
+    let load = Load::start(config(proxy.addr(), 31)).await.expect("the proxy answers");
+    sleep(Duration::from_millis(300)).await;
+    proxy.control().raise(&hot()).await.expect("the node answers");
+    proxy.control().switch(&hot()).await.expect("the slot exists");
+    sleep(Duration::from_millis(300)).await;
+    let report = load.stop().await;
+    println!("{report}");
+    assert!(report.wrong_values > 20, "{report}");
+    assert_eq!(report.errors, 0, "{report}");
+    assert_eq!(report.examples.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_changed_value_is_noticed() {
+    let server = RedisServer::start();
+    let slow = LoadConfig { pace: Some(200), writers: 1, ..config(server.addr(), 41) };
+    let name = format!("{{{}}}:load:41:0:big", tags()[0].name);
+    for change in [
+        format!("HSET {name}:hash f1999 other"),
+        format!("HDEL {name}:hash f1999"),
+        format!("LSET {name}:list 1000 other"),
+        format!("ZINCRBY {name}:zset 0.5 m1000"),
+        format!("ZADD {name}:zset 1 unknown"),
+        format!("DEL {name}:zset"),
+        format!("EXPIRE {name}:hash 100"),
+        format!("INCR {{{}}}:load:41:counter", tags()[0].name),
+    ] {
+        let load = Load::start(slow.clone()).await.expect("the server answers");
+        server.run(&change);
+        let report = load.stop().await;
+        assert_eq!(report.errors, 0, "{change}: {report}");
+        assert!((1..=2).contains(&report.wrong_values), "{change}: {report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections_are_errors_and_not_wrong_values() {
+    let server = RedisServer::start();
+    let quick = LoadConfig { settle: Duration::from_millis(50), ..config(server.addr(), 51) };
+    let load = Load::start(quick).await.expect("the server answers");
+    for _ in 0..20 {
+        sleep(length() / 20).await;
+        server.run("CLIENT KILL TYPE normal SKIPME yes");
+    }
+    let report = load.stop().await;
+    println!("{report}");
+    assert!(report.errors >= 20, "{report}");
+    assert_eq!((report.wrong_values, report.keys_unchecked), (0, 0), "{report}");
+    assert_eq!(report.error_examples.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paced_load_keeps_its_pace() {
+    let server = RedisServer::start();
+    let paced = LoadConfig { pace: Some(500), big_elements: 0, ..config(server.addr(), 61) };
+    let load = Load::start(paced).await.expect("the server answers");
+    let before = load.report().requests;
+    sleep(Duration::from_secs(2)).await;
+    let sent = load.report().requests - before;
+    assert!((800..1300).contains(&sent), "{sent} requests in two seconds");
+    let json = serde_json::to_value(load.stop().await).expect("a report has a JSON form");
+    assert!(json["latency"]["p99_us"].as_u64().is_some_and(|time| time > 0), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fill_is_the_same_every_time() {
+    let (first, second, proxy) = cluster().await;
+    proxy.control().switch(&SlotSet::all(SlotCount::CODIS)).await.expect("they exist");
+    let config = FillConfig { hyperloglogs: true, ..FillConfig::new(tags(), 20_000) };
+    let report = fill(first.addr(), config.clone()).await.expect("the server takes everything");
+    println!("{report:?}");
+    assert_eq!(report.keys, 20_004);
+    assert_eq!(first.run("DBSIZE"), redis::Value::Int(20_004));
+    assert_eq!(report.types.len(), 8, "{report:?}");
+    assert!((50..60).contains(&(report.types["string"] / 200)), "{report:?}");
+    fill(proxy.addr(), FillConfig { connections: 3, ..config }).await.expect("the server takes everything");
+    assert_eq!(first.run("DEBUG DIGEST"), second.run("DEBUG DIGEST"));
+}
+
+#[tokio::test]
+async fn refuses_what_makes_no_sense() {
+    let addr = crate::sandbox::redis_server::free_addr();
+    let empty = Load::start(LoadConfig::new(addr, Vec::new())).await;
+    assert!(matches!(empty, Err(LoadError::Config { .. })));
+    assert!(matches!(Load::start(LoadConfig::new(addr, tags())).await, Err(LoadError::Connection { .. })));
+    assert!(matches!(fill(addr, FillConfig::new(tags(), 1)).await, Err(LoadError::Connection { .. })));
+}
+
+/// A measurement for the log: `cargo test --release -p mover -- --ignored --nocapture throughput`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures this machine"]
+async fn throughput() {
+    let (source, _target, proxy) = cluster().await;
+    for (name, addr) in [("directly", source.addr()), ("through the proxy", proxy.addr())] {
+        for writers in [1, 8, 32] {
+            let config = LoadConfig { writers, ..config(addr, 71) };
+            let load = Load::start(config).await.expect("the node answers");
+            let before = load.report();
+            sleep(length()).await;
+            let after = load.report();
+            let rate = (after.requests - before.requests) as f64 / length().as_secs_f64();
+            println!("{name}, {writers} writers: {rate:.0} requests/s, {:?}", after.latency);
+            assert!(load.stop().await.is_clean());
+        }
+    }
+}
+
+/// Moves the keys of a tag by DUMP and RESTORE.
+fn move_all(from: &RedisServer, to: &RedisServer, tag: &Tag) {
+    let open = |server: &RedisServer| {
+        let client = redis::Client::open(format!("redis://{}", server.addr())).expect("a valid URL");
+        client.get_connection().expect("the server listens")
+    };
+    let (mut from, mut to) = (open(from), open(to));
+    let pattern = format!("{{{}}}*", tag.name);
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query(&mut from).expect("keys");
+    for key in keys {
+        let (dump, ttl): (Vec<u8>, i64) = redis::pipe()
+            .cmd("DUMP")
+            .arg(&key)
+            .cmd("PTTL")
+            .arg(&key)
+            .cmd("DEL")
+            .arg(&key)
+            .ignore()
+            .query(&mut from)
+            .expect("the key exists");
+        let ttl = ttl.max(0);
+        let _: () = redis::cmd("RESTORE").arg(&key).arg(ttl).arg(dump).query(&mut to).expect("the target is empty");
+    }
+}

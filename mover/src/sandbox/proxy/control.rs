@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The proxy's routing table as a move sees it.
+
+use std::sync::Arc;
+
+use replication::{Slot, SlotSet};
+
+use super::table::{End, Table, TableError};
+use crate::routing::{BoxFuture, Owner, RoutingControl};
+use crate::{Error, Result};
+
+/// A handle of the table. A [`raise`](RoutingControl::raise) that fails or is dropped leaves the fences it has raised,
+/// as Codis does: the caller lowers them.
+#[derive(Clone, Debug)]
+pub(super) struct Control {
+    table: Arc<Table>,
+    target: End,
+}
+
+impl Control {
+    /// For a move to `target`.
+    pub(super) fn new(table: Arc<Table>, target: End) -> Self {
+        Self { table, target }
+    }
+}
+
+impl RoutingControl for Control {
+    fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
+        let owner = self.table.owner(slot).map(|end| match end == self.target {
+            true => Owner::Target,
+            false => Owner::Source,
+        });
+        Box::pin(async { Ok(owner?) })
+    }
+
+    fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(self.table.fence(slots).await?) })
+    }
+
+    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async { Ok(self.table.fenced(slots)?) })
+    }
+
+    fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(self.table.open(slots, Some(self.target))?) })
+    }
+
+    fn lower<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(self.table.open(slots, None)?) })
+    }
+}
+
+impl From<TableError> for Error {
+    fn from(error: TableError) -> Self {
+        Self::Routing { what: error.to_string() }
+    }
+}

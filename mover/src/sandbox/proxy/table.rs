@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who serves each slot, which slots are fenced, and how many requests of each are on their way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use replication::{Slot, SlotCount, SlotSet};
+use tokio::sync::Notify;
+
+/// One of the two nodes behind the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    Source,
+    Target,
+}
+
+/// One gate for each slot.
+#[derive(Debug)]
+pub(super) struct Table {
+    gates: Box<[Gate]>,
+    count: SlotCount,
+    stopped: AtomicBool,
+}
+
+/// Why slots could not be fenced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum TableError {
+    #[error("there is no slot {slot}: the proxy has {count}")]
+    NoSlot { slot: Slot, count: SlotCount },
+    #[error("the fence of slot {0} was lowered while it was being raised")]
+    Lowered(Slot),
+    #[error("the proxy has stopped")]
+    Stopped,
+}
+
+impl Table {
+    /// Every slot at the source, none fenced.
+    pub(super) fn new(count: SlotCount) -> Arc<Self> {
+        let gates = (0..count.get()).map(|_| Gate::default()).collect();
+        Arc::new(Self { gates, count, stopped: AtomicBool::new(false) })
+    }
+
+    /// The slot of a key.
+    pub(super) fn slot_of(&self, key: &[u8]) -> Slot {
+        self.count.slot_of(key)
+    }
+
+    /// Lets a request of this slot through, or `None` while the slot is fenced.
+    pub(super) fn try_enter(self: &Arc<Self>, slot: Slot) -> Option<Pass> {
+        let mut state = self.gates[index(slot)].lock();
+        if state.fenced {
+            return None;
+        }
+        state.in_flight += 1;
+        Some(Pass { table: Arc::clone(self), slot, end: state.owner })
+    }
+
+    /// Lets a request of this slot through as soon as the slot is not fenced.
+    pub(super) async fn enter(self: &Arc<Self>, slot: Slot) -> Pass {
+        loop {
+            // Made before the look, so that no opening between look and wait is missed.
+            let opened = self.gates[index(slot)].opened.notified();
+            match self.try_enter(slot) {
+                Some(pass) => return pass,
+                None => opened.await,
+            }
+        }
+    }
+
+    /// Who serves the slot.
+    pub(super) fn owner(&self, slot: Slot) -> Result<End, TableError> {
+        Ok(self.gate(slot)?.lock().owner)
+    }
+
+    /// Fences the slots, then waits until no request of theirs is on its way. A call that is dropped or fails leaves the
+    /// fences it has raised: they stand until [`open`](Self::open).
+    pub(super) async fn fence(&self, slots: &SlotSet) -> Result<(), TableError> {
+        self.check(slots)?;
+        for slot in slots.iter() {
+            self.gates[index(slot)].lock().fenced = true;
+        }
+        for slot in slots.iter() {
+            self.gates[index(slot)].drained(slot).await?;
+        }
+        // Requests of a stopped proxy were cut off, not answered: a node may still run them.
+        self.check(slots)
+    }
+
+    /// Whether all of the slots are fenced and none has a request on its way.
+    pub(super) fn fenced(&self, slots: &SlotSet) -> Result<bool, TableError> {
+        self.check(slots)?;
+        Ok(slots.iter().all(|slot| {
+            let state = self.gates[index(slot)].lock();
+            state.fenced && state.in_flight == 0
+        }))
+    }
+
+    /// Takes the fences down; with `owner`, everything goes there from now on.
+    pub(super) fn open(&self, slots: &SlotSet, owner: Option<End>) -> Result<(), TableError> {
+        self.check(slots)?;
+        for slot in slots.iter() {
+            let gate = &self.gates[index(slot)];
+            let mut state = gate.lock();
+            state.owner = owner.unwrap_or(state.owner);
+            state.fenced = false;
+            drop(state);
+            gate.opened.notify_waiters();
+            // Whoever is still raising this fence must learn that it is gone.
+            gate.drained.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// From now on no fence can be raised.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(TableError::Stopped);
+        }
+        slots.last().map_or(Ok(()), |last| self.gate(last).map(|_| ()))
+    }
+
+    fn gate(&self, slot: Slot) -> Result<&Gate, TableError> {
+        self.gates.get(index(slot)).ok_or(TableError::NoSlot { slot, count: self.count })
+    }
+}
+
+/// The right of one request to be on its way; given back when dropped, which must not be before the node has answered.
+#[derive(Debug)]
+pub(super) struct Pass {
+    table: Arc<Table>,
+    slot: Slot,
+    end: End,
+}
+
+impl Pass {
+    /// The node this request may go to.
+    pub(super) fn end(&self) -> End {
+        self.end
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let gate = &self.table.gates[index(self.slot)];
+        let mut state = gate.lock();
+        state.in_flight -= 1;
+        let drained = state.fenced && state.in_flight == 0;
+        drop(state);
+        if drained {
+            gate.drained.notify_waiters();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<State>,
+    opened: Notify,
+    drained: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    owner: End,
+    fenced: bool,
+    in_flight: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { owner: End::Source, fenced: false, in_flight: 0 }
+    }
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn drained(&self, slot: Slot) -> Result<(), TableError> {
+        loop {
+            let drained = self.drained.notified();
+            let (fenced, in_flight) = {
+                let state = self.lock();
+                (state.fenced, state.in_flight)
+            };
+            match (fenced, in_flight) {
+                (false, _) => return Err(TableError::Lowered(slot)),
+                (true, 0) => return Ok(()),
+                (true, _) => drained.await,
+            }
+        }
+    }
+}
+
+fn index(slot: Slot) -> usize {
+    usize::from(slot.number())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    fn one() -> SlotSet {
+        [Slot::new(7)].into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn a_fence_waits_for_what_is_on_its_way() {
+        let table = Table::new(SlotCount::CODIS);
+        let pass = table.enter(Slot::new(7)).await;
+        assert!(timeout(SOON, table.fence(&one())).await.is_err(), "a request is on its way");
+        assert_eq!(table.fenced(&one()), Ok(false));
+        drop(pass);
+        assert_eq!(table.fence(&one()).await, Ok(()));
+        assert_eq!(table.fenced(&one()), Ok(true));
+        assert!(table.try_enter(Slot::new(7)).is_none());
+        assert!(table.try_enter(Slot::new(8)).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_waiting_go_where_the_slot_went() {
+        let table = Table::new(SlotCount::CODIS);
+        table.fence(&one()).await.expect("nothing is on its way");
+        let waiting = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { table.enter(Slot::new(7)).await.end() }
+        });
+        tokio::time::sleep(SOON).await;
+        assert!(!waiting.is_finished());
+        table.open(&one(), Some(End::Target)).expect("the slot exists");
+        assert_eq!(waiting.await.expect("no panic"), End::Target);
+        table.open(&one(), None).expect("lowering what is not raised does nothing");
+        assert_eq!(table.owner(Slot::new(7)), Ok(End::Target));
+    }
+
+    #[tokio::test]
+    async fn lowering_ends_a_raise_that_still_waits() {
+        let table = Table::new(SlotCount::CODIS);
+        let _pass = table.enter(Slot::new(7)).await;
+        let raising = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { table.fence(&one()).await }
+        });
+        tokio::time::sleep(SOON).await;
+        table.open(&one(), None).expect("the slot exists");
+        assert_eq!(raising.await.expect("no panic"), Err(TableError::Lowered(Slot::new(7))));
+    }
+
+    #[tokio::test]
+    async fn refuses_what_it_cannot_fence() {
+        let table = Table::new(SlotCount::new(4).expect("not zero"));
+        let error = TableError::NoSlot { slot: Slot::new(7), count: SlotCount::new(4).expect("not zero") };
+        assert_eq!(table.fence(&one()).await, Err(error));
+        assert_eq!(table.open(&one(), None), Err(error));
+        table.stop();
+        assert_eq!(table.fence(&SlotSet::new()).await, Err(TableError::Stopped));
+    }
+}
