@@ -2,34 +2,147 @@
 //! Which side failed, and what helps.
 
 use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::sink::dialect::Unmovable;
 
 /// The result of everything that can fail in a move.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a move, or a part of it, failed.
+/// Why a move, or a part of it, failed. Messages read after "failed to move: ".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A server could not be reached, or it would not let us in.
+    #[error("no connection to the {side} at {address}: {fault}")]
+    Connect {
+        /// The side the server is on.
+        side: Side,
+        /// Where it was sought.
+        address: String,
+        /// What the attempt ended with.
+        fault: String,
+    },
+    /// A connection broke while it was in use.
+    #[error("lost the connection to the {side} at {address}: {fault}")]
+    Lost {
+        /// The side the server is on.
+        side: Side,
+        /// Its address.
+        address: String,
+        /// What the connection ended with.
+        fault: String,
+    },
+    /// A server answered a command with an error.
+    #[error("the {side} at {address} answered {command} with `{reply}`")]
+    Reply {
+        /// The side the server is on.
+        side: Side,
+        /// Its address.
+        address: String,
+        /// The name of the command.
+        command: String,
+        /// The error it answered, or what it answered instead of what was asked for.
+        reply: String,
+    },
+    /// Something that must be so before a move is not so.
+    #[error("the {side} at {address} is not fit for a move: {what}; {help}")]
+    Unfit {
+        /// The side it is about.
+        side: Side,
+        /// Its address.
+        address: String,
+        /// What is not as it must be.
+        what: String,
+        /// What the operator can do.
+        help: String,
+    },
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] snapshot::Error),
+    /// The binlog cannot be followed.
+    #[error("failed to {0}")]
+    Binlog(#[from] replication::Error),
+    /// A file or directory of ours or of the source cannot be used.
+    #[error("cannot {action} {}: {fault}", path.display())]
+    File {
+        /// What was tried, as in `create` or `link`.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        fault: io::Error,
+    },
+    /// A key cannot be moved faithfully.
+    #[error(transparent)]
+    Unmovable(#[from] Unmovable),
+    /// The checkpoint holds keys that must not be moved as they are.
+    #[error("the checkpoint holds keys that cannot be moved: {what}; {help}")]
+    Findings {
+        /// How many of what kind, and the first ones.
+        what: String,
+        /// What the operator can do.
+        help: &'static str,
+    },
+    /// Source and target differ and nothing explains it.
+    #[error("source and target differ in {count} keys after a repair, the first are {examples}")]
+    Differs {
+        /// How many keys.
+        count: u64,
+        /// The first of them.
+        examples: String,
+    },
+    /// The follower does not come close enough to the end of the log for a fence.
+    #[error("the cutover of slots {slots} did not fit its cap in {attempts} attempts: {last}")]
+    Cutover {
+        /// The slots that stay at the source.
+        slots: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt ended with.
+        last: String,
+    },
     /// The routing layer refused or failed.
     #[error("routing: {what}")]
     Routing {
         /// What it refused or failed to do.
         what: String,
     },
+    /// The operator asked for it.
+    #[error("cancelled")]
+    Cancelled,
+    /// A lane has ended; its own error says why.
+    #[error("the line to the target has stopped")]
+    LineStopped,
 }
 
 impl Error {
+    /// An error about the file or directory `path`.
+    pub fn file(action: &'static str, path: impl AsRef<Path>, fault: io::Error) -> Self {
+        Self::File { action, path: path.as_ref().to_owned(), fault }
+    }
+
     /// Which side failed.
     pub fn side(&self) -> Side {
         match self {
-            Self::Routing { .. } => Side::Routing,
+            Self::Connect { side, .. } | Self::Lost { side, .. } | Self::Reply { side, .. } => *side,
+            Self::Unfit { side, .. } => *side,
+            Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } | Self::Unmovable(_) => Side::Source,
+            Self::Differs { .. } | Self::LineStopped => Side::Target,
+            Self::Routing { .. } | Self::Cutover { .. } => Side::Routing,
+            Self::File { .. } | Self::Cancelled => Side::Agent,
         }
     }
 
     /// What helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Routing { .. } => Remedy::Resume,
+            Self::Connect { .. } | Self::Lost { .. } | Self::LineStopped => Remedy::Resume,
+            Self::Routing { .. } | Self::Cutover { .. } => Remedy::Resume,
+            Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
+            Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
+            Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }
     }
 }
@@ -61,12 +174,20 @@ impl fmt::Display for Side {
 /// What helps against an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remedy {
-    /// The same call again.
-    Retry,
     /// The phase again from where it was.
     Resume,
     /// The job again from a new checkpoint.
     Restart,
     /// A person who changes something.
     Operator,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resume => "run the move again once the connection is back",
+            Self::Restart => "run the move again: it takes a new checkpoint",
+            Self::Operator => "change what the message names, then run the move again",
+        })
+    }
 }

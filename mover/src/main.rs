@@ -1,1 +1,8 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! The command `slotmover`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mover::cli::main()
+}

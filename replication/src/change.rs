@@ -83,9 +83,14 @@ impl Change {
     fn is_internal(&self) -> bool {
         match self {
             Self::All => false,
-            Self::Key { key, .. } => INTERNAL.iter().any(|prefix| key.starts_with(prefix)),
+            Self::Key { key, .. } => is_internal_key(key),
         }
     }
+}
+
+/// Whether `key` is one of the sets in which Pika keeps the keys of a slot. They are never moved.
+pub fn is_internal_key(key: &[u8]) -> bool {
+    INTERNAL.iter().any(|prefix| key.starts_with(prefix))
 }
 
 const INTERNAL: [&[u8]; 2] = [b"_internal:slotkey:4migrate:", b"_internal:slottag:4migrate:"];

@@ -48,7 +48,7 @@ mod offset;
 pub mod slot;
 mod table;
 
-pub use change::{Change, Effect, Extent};
+pub use change::{Change, Effect, Extent, is_internal_key};
 pub use command::{Command, CommandError};
 pub use error::{Error, Fault, Result};
 pub use offset::BinlogOffset;

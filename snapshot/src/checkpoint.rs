@@ -76,6 +76,12 @@ impl Checkpoint {
         self.instances.len()
     }
 
+    /// About how many keys `wanted` slots have, if all slots are alike.
+    pub fn estimated_keys(&self, wanted: usize) -> u64 {
+        let all: u64 = self.instances.iter().map(Instance::estimated_keys).sum();
+        all * wanted as u64 / u64::from(self.slots.get())
+    }
+
     /// Hands the keys of the wanted slots in one instance to `visit`, in one pass and in the order of the keys.
     ///
     /// A key of more than [`ScanRequest::piece_size`] comes in several pieces, one behind the other. When `visit` breaks

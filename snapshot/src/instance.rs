@@ -50,6 +50,12 @@ impl Instance {
         Cursor { dir: &self.dir, column, rows, started: false }
     }
 
+    /// About how many rows `default` has, those of dead keys among them.
+    pub(crate) fn estimated_keys(&self) -> u64 {
+        // It serves to show progress: an instance that cannot tell counts as empty.
+        self.db.property_int_value(rocksdb::properties::ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or_default()
+    }
+
     /// RocksDB takes a manifest that lost its end for a shorter one, and the tables named there for no part of the data.
     /// BGSAVE copies the tables in use and no others, so each one that lies here must be known.
     fn check_tables(&self) -> Result<()> {

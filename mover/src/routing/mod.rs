@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who sends clients to nodes, and how a slot's clients are held for a moment.
 
+mod manual;
+
+pub use manual::Manual;
+
 use std::future::Future;
 use std::pin::Pin;
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What travels down the line.
+
+use bytes::Bytes;
+use snapshot::{Body, Piece};
+
+/// One thing to do to one key of the target.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Write {
+    /// A part of a key; the first part replaces whatever the target has.
+    Piece(Piece),
+    /// Some elements of a key that the target already has.
+    Patch(Patch),
+    /// The source has no such key.
+    Remove(Bytes),
+}
+
+/// Changed elements of a hash, set, sorted set or stream.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Patch {
+    /// The user's key.
+    pub key: Bytes,
+    /// Elements to set, with their values.
+    pub set: Body,
+    /// Fields, members or stream ids that are gone.
+    pub remove: Vec<Bytes>,
+}
+
+impl Write {
+    /// The key it is about.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Piece(piece) => &piece.key,
+            Self::Patch(patch) => &patch.key,
+            Self::Remove(key) => key,
+        }
+    }
+
+    /// Bytes of user data in it.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Piece(piece) => piece.size(),
+            Self::Patch(patch) => {
+                patch.key.len() + patch.set.size() + patch.remove.iter().map(Bytes::len).sum::<usize>()
+            }
+            Self::Remove(key) => key.len(),
+        }
+    }
+}
+
+/// Writes that travel together, in order.
+#[derive(Default, Debug)]
+pub struct Batch {
+    writes: Vec<Write>,
+    size: usize,
+}
+
+impl Batch {
+    /// Appends a write.
+    pub fn push(&mut self, write: Write) {
+        self.size += write.size() + WRITE_OVERHEAD;
+        self.writes.push(write);
+    }
+
+    /// The writes.
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
+    /// Bytes that it is worth on the line: user data and a share for each command.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether it is full enough to go.
+    pub fn is_full(&self) -> bool {
+        self.size >= BATCH_SIZE
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+/// A batch goes when it has this many bytes: large enough that its round trip does not matter, small enough that a few
+/// per lane stay far below the memory limit.
+const BATCH_SIZE: usize = 64 << 10;
+
+/// What a command costs beside the user's bytes.
+const WRITE_OVERHEAD: usize = 32;

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Progress for a person: a line that moves on a terminal, a plain line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::job::{Phase, Progress, Status};
+
+/// Shows a job's progress on standard error until it is told to end.
+pub(super) struct Display {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Display {
+    pub(super) fn start(progress: Arc<Progress>) -> Self {
+        let (end, ended) = oneshot::channel();
+        let task = match std::io::stderr().is_terminal() {
+            true => tokio::spawn(live(progress, ended)),
+            false => tokio::spawn(plain(progress, ended)),
+        };
+        Self { end, task }
+    }
+
+    pub(super) async fn end(self) {
+        // Both fail only when the task has ended by itself, and then there is nothing to end.
+        let _ = self.end.send(());
+        let _ = self.task.await;
+    }
+}
+
+async fn live(progress: Arc<Progress>, mut ended: oneshot::Receiver<()>) {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg}").expect("the template is fixed");
+    bar.set_style(style);
+    let mut meter = Meter::default();
+    let mut shown = None;
+    loop {
+        let status = progress.status();
+        if shown.is_some_and(|phase| phase != status.phase) {
+            bar.suspend(|| eprintln!("{} done", shown.map(|phase: Phase| phase.to_string()).unwrap_or_default()));
+        }
+        shown = Some(status.phase);
+        bar.set_prefix(status.phase.to_string());
+        bar.set_message(meter.text(&status));
+        bar.tick();
+        tokio::select! {
+            _ = &mut ended => break,
+            () = tokio::time::sleep(LIVE_STEP) => {}
+        }
+    }
+    bar.finish_and_clear();
+}
+
+async fn plain(progress: Arc<Progress>, mut ended: oneshot::Receiver<()>) {
+    let mut meter = Meter::default();
+    let mut shown: Option<(Phase, Duration)> = None;
+    loop {
+        let status = progress.status();
+        let due = shown.is_none_or(|(phase, at)| phase != status.phase || status.for_now >= at + PLAIN_STEP);
+        if due {
+            eprintln!("{}: {}", status.phase, meter.text(&status));
+            shown = Some((status.phase, status.for_now));
+        }
+        tokio::select! {
+            _ = &mut ended => break,
+            () = tokio::time::sleep(LIVE_STEP) => {}
+        }
+    }
+}
+
+/// Remembers where a phase began, for its rate.
+#[derive(Default)]
+struct Meter {
+    phase: Option<Phase>,
+    begin: (u64, u64),
+}
+
+impl Meter {
+    fn text(&mut self, status: &Status) -> String {
+        if self.phase != Some(status.phase) {
+            self.phase = Some(status.phase);
+            self.begin = (status.keys, status.bytes);
+        }
+        let seconds = status.for_now.as_secs_f64().max(0.001);
+        let keys = status.keys.saturating_sub(self.begin.0);
+        let bytes = status.bytes.saturating_sub(self.begin.1);
+        let rate = ByteSize((bytes as f64 / seconds) as u64);
+        let lag = ByteSize(status.lag);
+        match status.phase {
+            Phase::Plan => "checking both sides".to_owned(),
+            Phase::Snapshot => "taking a checkpoint of the source".to_owned(),
+            Phase::Copy => {
+                let eta = eta(status.keys, status.expected_keys, seconds);
+                format!("{keys} of about {} keys, {}, {rate}/s{eta}", status.expected_keys, ByteSize(bytes))
+            }
+            Phase::CatchUp => format!("{} changes followed, {lag} of the log to go", status.changes),
+            Phase::Verify => {
+                let eta = eta(status.verified, status.expected_keys, seconds);
+                format!("{} keys compared, {} changes followed, lag {lag}{eta}", status.verified, status.changes)
+            }
+            Phase::Cutover => format!("{} of {} slots switched, lag {lag}", status.switched, status.slots),
+            Phase::Done => format!("{} slots at the target", status.switched),
+        }
+    }
+}
+
+fn eta(done: u64, expected: u64, seconds: f64) -> String {
+    if done == 0 || done >= expected {
+        return String::new();
+    }
+    let left = seconds * (expected - done) as f64 / done as f64;
+    format!(", {} to go", humantime::format_duration(Duration::from_secs(left as u64 + 1)))
+}
+
+const LIVE_STEP: Duration = Duration::from_millis(100);
+const PLAIN_STEP: Duration = Duration::from_secs(5);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: arguments in, exit code out.
+
+mod demo;
+mod display;
+mod endpoint;
+mod inspect;
+mod r#move;
+mod summary;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::Error;
+
+/// Moves slots of a live Pika node to a Redis-protocol target while clients go on.
+#[derive(Parser, Debug)]
+#[command(name = "slotmover", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Tells what is going on, on standard error; twice for every round.
+    #[arg(long, short, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Moves slots: copies them, follows the writes, compares both sides, and switches.
+    ///
+    /// It runs on the machine of the source, as a user that may read its files. Passwords come from the environment
+    /// variables SLOTMOVER_SOURCE_PASSWORD and SLOTMOVER_TARGET_PASSWORD or from files.
+    Move(r#move::MoveArgs),
+    /// Moves slots of a small cluster inside this process, under load, and checks every answer its clients get.
+    Demo(demo::DemoArgs),
+    /// Shows what a checkpoint or a binlog holds.
+    #[command(subcommand)]
+    Inspect(inspect::InspectCommand),
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    let outcome = match cli.command {
+        Command::Inspect(command) => inspect::run(command),
+        Command::Move(args) => asynchronous(r#move::run(args)),
+        Command::Demo(args) => asynchronous(demo::run(args)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("slotmover: {error:#}");
+            if let Some(error) = error.downcast_ref::<Error>() {
+                eprintln!("what helps: {}", error.remedy());
+            }
+            match error.downcast_ref() {
+                Some(Error::Cancelled) => ExitCode::from(CANCELLED),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn asynchronous<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+fn log(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "mover=info",
+        _ => "mover=debug",
+    };
+    let filter = EnvFilter::try_from_env("SLOTMOVER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
+
+const CANCELLED: u8 = 3;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done and verified; 1 failed, the message says on which side and what helps; 2 wrong arguments; \
+3 cancelled.";

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, ValueEnum};
+use replication::{SlotCount, SlotSet};
+
+use crate::Side;
+use crate::cli::endpoint::endpoint;
+use crate::cli::{display, summary};
+use crate::flow::Rate;
+use crate::job::{Fence, Job, JobOptions};
+use crate::routing::Manual;
+use crate::sink::HyperLogLogPolicy;
+
+#[derive(Args, Debug)]
+pub(super) struct MoveArgs {
+    /// The Pika node that the slots leave, on this machine.
+    #[arg(long, value_name = "HOST:PORT")]
+    source: String,
+
+    /// The Redis (6 or newer) or Pika (4.0) that the slots go to.
+    #[arg(long, value_name = "HOST:PORT")]
+    target: String,
+
+    /// The slots to move, as in 1,5-9.
+    #[arg(long, value_name = "SLOTS")]
+    slots: SlotSet,
+
+    /// Who redirects the clients at the end.
+    #[arg(long, value_enum, default_value_t = Routing::Manual)]
+    routing: Routing,
+
+    /// Answers every question of the manual routing with yes: no client writes to these slots.
+    #[arg(long)]
+    yes: bool,
+
+    /// The most to send to the target per second, as in 50MB; no limit when not given.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+
+    /// Deletes keys of these slots that the target already holds. Without it they stop the move.
+    #[arg(long)]
+    replace: bool,
+
+    /// What becomes of HyperLogLogs on a Redis, which cannot read Pika's: `refuse` or `raw` (a plain string).
+    #[arg(long, value_name = "POLICY", default_value = "refuse")]
+    hyperloglog: HyperLogLogPolicy,
+
+    /// Leaves keys behind whose names Pika itself has corrupted (a NUL byte inside). Without it they stop the move.
+    #[arg(long)]
+    leave_corrupt_names: bool,
+
+    /// The longest that clients are held, in milliseconds, before they go on at the source.
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    max_lock: u64,
+
+    /// Connections to each side.
+    #[arg(long, value_name = "N", default_value = "4")]
+    lanes: NonZeroUsize,
+
+    /// The database: Codis' number, Pika's db<N>.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    database: u32,
+
+    /// Pika's default-slot-num.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    slot_count: u16,
+
+    /// Where checkpoint and spool go, on the file system of the source's data, dumps and logs; beside its own when
+    /// not given.
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<PathBuf>,
+
+    /// A file that holds the source's password.
+    #[arg(long, value_name = "FILE")]
+    source_password_file: Option<PathBuf>,
+
+    /// A file that holds the target's password.
+    #[arg(long, value_name = "FILE")]
+    target_password_file: Option<PathBuf>,
+
+    /// Ends with one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Routing {
+    /// You are asked to stop the clients, and to send them to the target.
+    Manual,
+}
+
+pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
+    let source = endpoint(Side::Source, &args.source, args.source_password_file.as_deref())?;
+    let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
+    let routing = match args.routing {
+        Routing::Manual => Arc::new(Manual::new(source.address(), target.address(), args.yes)),
+    };
+    let slot_count = SlotCount::new(args.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
+    let options = JobOptions {
+        slots: args.slots,
+        slot_count,
+        database: args.database,
+        rate: args.rate,
+        lanes: args.lanes.get(),
+        hyperloglog: args.hyperloglog,
+        replace: args.replace,
+        leave_corrupt_names: args.leave_corrupt_names,
+        fence: fence(args.routing, Duration::from_millis(args.max_lock), args.yes),
+        work_dir: args.work_dir,
+    };
+    let job = Job::new(source, target, options, routing);
+    let control = job.control();
+    let display = display::Display::start(job.progress());
+    let mut running = std::pin::pin!(job.run());
+    let outcome = tokio::select! {
+        outcome = &mut running => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("stopping at the next safe point");
+            control.cancel();
+            running.await
+        }
+    };
+    display.end().await;
+    let report = outcome?;
+    match args.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => summary::print(&report),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A person switches all slots at once and takes the time it takes.
+fn fence(routing: Routing, cap: Duration, yes: bool) -> Fence {
+    match (routing, yes) {
+        (Routing::Manual, false) => Fence { group: NonZeroUsize::MAX, cap: None, attempts: 1, ..Fence::default() },
+        (Routing::Manual, true) => Fence { group: NonZeroUsize::MAX, cap: Some(cap), ..Fence::default() },
+    }
+}

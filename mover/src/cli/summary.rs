@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+use bytesize::ByteSize;
+
+use crate::job::Report;
+
+/// Tells a person what a job has done.
+pub(super) fn print(report: &Report) {
+    let seconds = report.copy_seconds.max(0.001);
+    let rate = ByteSize((report.bytes as f64 / seconds) as u64);
+    println!("slots moved        {}", report.slots);
+    println!("keys copied        {} ({}) in {seconds:.1} s, {rate}/s", report.keys, ByteSize(report.bytes));
+    println!("changes followed   {}", report.changes);
+    if report.unknown_commands > 0 {
+        println!("unknown commands   {} (their first key was taken as changed)", report.unknown_commands);
+    }
+    let fence = report.fence_ms;
+    println!(
+        "clients held       {:.1} ms at most, {:.1} ms usually, {} times ({} more were lowered without a switch)",
+        fence.max, fence.p50, fence.count, fence.retried
+    );
+    let verify = report.verify;
+    println!(
+        "compared           {} keys: {} differ, {} only at the target, {} repaired before",
+        verify.keys, verify.mismatches, verify.extra, verify.repaired
+    );
+    for finding in &report.findings {
+        println!("noticed            {finding}");
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A server by its address, and a connection to ask it things.
+//!
+//! Asking goes through the redis crate. Only the bulk path to the target has a connection of its own
+//! ([`crate::sink`]).
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
+
+use crate::{Error, Result, Side};
+
+/// Where a server is, and how it lets us in.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The side of the move it is on: it stands in every error.
+    pub side: Side,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Its password, if it has one.
+    pub password: Option<Password>,
+}
+
+impl Endpoint {
+    /// The endpoint `HOST:PORT`; an IPv6 address stands in brackets.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the text.
+    pub fn parse(side: Side, text: &str, password: Option<Password>) -> Result<Self, String> {
+        let fault = || format!("`{text}` is no address of the {side}: write it as HOST:PORT");
+        let (host, port) = text.rsplit_once(':').ok_or_else(fault)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().map_err(|_| fault())?;
+        if host.is_empty() {
+            return Err(fault());
+        }
+        Ok(Self { side, host: host.to_owned(), port, password })
+    }
+
+    /// `HOST:PORT`.
+    pub fn address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// Connects, logs in and asks for a sign of life.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when the server is not there, does not answer in [`CONNECT_TIMEOUT`] or refuses the password.
+    pub async fn connect(&self) -> Result<Client> {
+        let failed = |fault: redis::RedisError| self.refused(fault.to_string());
+        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+        if let Some(password) = &self.password {
+            login = login.set_password(password.reveal());
+        }
+        let address = ConnectionAddr::Tcp(self.host.clone(), self.port);
+        let info = address.into_connection_info().map_err(failed)?.set_redis_settings(login);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let client = redis::Client::open(info).map_err(failed)?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
+        let mut client = Client { connection, endpoint: self.clone() };
+        match client.ask(&redis::cmd("PING")).await {
+            Ok(_) => Ok(client),
+            Err(Error::Reply { reply, .. }) => Err(self.refused(reply)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The error that this server will not let us in.
+    pub(crate) fn refused(&self, fault: String) -> Error {
+        let help = match fault.contains("NOAUTH") || fault.contains("WRONGPASS") || fault.contains("invalid password") {
+            true => "; check the password",
+            false => "",
+        };
+        Error::Connect { side: self.side, address: self.address(), fault: format!("{fault}{help}") }
+    }
+
+    /// The error that the connection to this server broke.
+    pub(crate) fn lost(&self, fault: impl fmt::Display) -> Error {
+        Error::Lost { side: self.side, address: self.address(), fault: fault.to_string() }
+    }
+
+    /// The error that this server answered `command` with `reply`.
+    pub(crate) fn answered(&self, command: &str, reply: impl Into<String>) -> Error {
+        Error::Reply { side: self.side, address: self.address(), command: command.to_owned(), reply: reply.into() }
+    }
+
+    /// The error that this server is not as a move needs it.
+    pub(crate) fn unfit(&self, what: impl Into<String>, help: impl Into<String>) -> Error {
+        Error::Unfit { side: self.side, address: self.address(), what: what.into(), help: help.into() }
+    }
+}
+
+/// A password that does not show in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// A connection for questions; clones share it.
+#[derive(Clone)]
+pub struct Client {
+    connection: MultiplexedConnection,
+    endpoint: Endpoint,
+}
+
+impl Client {
+    /// The server at the other end.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Sends one command and takes its answer.
+    ///
+    /// # Errors
+    /// [`Error::Reply`] when the answer is an error, [`Error::Lost`] when there is none.
+    pub async fn ask(&mut self, command: &Cmd) -> Result<Value> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command.clone());
+        let mut replies = self.ask_all(&mut pipeline).await?;
+        match replies.pop() {
+            Some(Value::ServerError(error)) => Err(self.endpoint.answered(&name_of(command), error_text(&error))),
+            Some(value) => Ok(value),
+            None => Err(self.endpoint.lost("no answer")),
+        }
+    }
+
+    /// Sends the commands of a pipeline and takes all answers; errors among them are values.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the connection breaks or does not answer in [`RESPONSE_TIMEOUT`].
+    pub async fn ask_all(&mut self, pipeline: &mut Pipeline) -> Result<Vec<Value>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        pipeline.ignore_errors();
+        let replies: Vec<Value> =
+            pipeline.query_async(&mut self.connection).await.map_err(|fault| self.endpoint.lost(fault))?;
+        match replies.len() == pipeline.len() {
+            true => Ok(replies),
+            false => Err(self.endpoint.lost(format!("{} answers to {} commands", replies.len(), pipeline.len()))),
+        }
+    }
+
+    /// The sections of `INFO` as one text.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn info(&mut self, section: &str) -> Result<Info> {
+        match self.ask(redis::cmd("INFO").arg(section)).await? {
+            Value::BulkString(text) => Ok(Info(String::from_utf8_lossy(&text).into_owned())),
+            Value::SimpleString(text) => Ok(Info(text)),
+            other => Err(self.endpoint.answered("INFO", format!("{other:?}"))),
+        }
+    }
+}
+
+/// What `INFO` answered.
+#[derive(Clone, Debug)]
+pub struct Info(String);
+
+impl Info {
+    /// What a server would have answered with `text`.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The value behind `name:`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+}
+
+/// The text of an error as the server sent it.
+pub(crate) fn error_text(error: &redis::ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+fn name_of(command: &Cmd) -> String {
+    match command.args_iter().next() {
+        Some(redis::Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// How long a server may take to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a server may take to answer. A page of a big key behind a compaction may take seconds; a minute without
+/// a byte is a broken peer.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        let parse = |text| Endpoint::parse(Side::Source, text, None);
+        assert_eq!(parse("db-1:9221").unwrap().address(), "db-1:9221");
+        assert_eq!(parse("[::1]:9221").unwrap().address(), "[::1]:9221");
+        for text in ["", "db-1", ":9221", "db-1:", "db-1:x", "db-1:70000"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_does_not_show() {
+        assert_eq!(format!("{:?}", Password::new("s3cret")), "Password(..)");
+    }
+}

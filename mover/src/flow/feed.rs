@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::sync::Arc;
+
+use crate::batch::{Batch, Write};
+use crate::flow::watermark::{Mark, Watermark};
+use crate::{Error, Result};
+
+/// Where writes enter the line. Each producer has its own; the writes of one key must all enter through one of them.
+#[derive(Debug)]
+pub struct Feed {
+    lanes: Vec<flume::Sender<Batch>>,
+    open: Vec<Batch>,
+    watermark: Arc<Watermark>,
+}
+
+impl Feed {
+    pub(super) fn new(lanes: Vec<flume::Sender<Batch>>, watermark: Arc<Watermark>) -> Self {
+        let open = lanes.iter().map(|_| Batch::default()).collect();
+        Self { lanes, open, watermark }
+    }
+
+    /// Puts a write into the batch of its lane; waits while a full batch finds no room.
+    ///
+    /// # Errors
+    /// [`Error::LineStopped`] when the lane has ended.
+    pub async fn push(&mut self, write: Write) -> Result<()> {
+        match self.place(write) {
+            Some((lane, batch)) => self.lanes[lane].send_async(batch).await.map_err(|_| Error::LineStopped),
+            None => Ok(()),
+        }
+    }
+
+    /// [`push`](Self::push) for a thread of its own.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_blocking(&mut self, write: Write) -> Result<()> {
+        match self.place(write) {
+            Some((lane, batch)) => self.lanes[lane].send(batch).map_err(|_| Error::LineStopped),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends all open batches on their way; the mark says when they have landed.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub async fn flush(&mut self) -> Result<Mark> {
+        for lane in 0..self.lanes.len() {
+            if let Some(batch) = self.take(lane) {
+                self.lanes[lane].send_async(batch).await.map_err(|_| Error::LineStopped)?;
+            }
+        }
+        Ok(self.watermark.mark())
+    }
+
+    /// [`flush`](Self::flush) for a thread of its own.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn flush_blocking(&mut self) -> Result<Mark> {
+        for lane in 0..self.lanes.len() {
+            if let Some(batch) = self.take(lane) {
+                self.lanes[lane].send(batch).map_err(|_| Error::LineStopped)?;
+            }
+        }
+        Ok(self.watermark.mark())
+    }
+
+    /// Puts the write into its open batch and gives that out when it is full.
+    fn place(&mut self, write: Write) -> Option<(usize, Batch)> {
+        let lane = crc32fast::hash(write.key()) as usize % self.open.len();
+        self.open[lane].push(write);
+        match self.open[lane].is_full() {
+            true => self.take(lane).map(|batch| (lane, batch)),
+            false => None,
+        }
+    }
+
+    fn take(&mut self, lane: usize) -> Option<Batch> {
+        let batch = std::mem::take(&mut self.open[lane]);
+        if batch.is_empty() {
+            return None;
+        }
+        self.watermark.sent(lane);
+        Some(batch)
+    }
+}

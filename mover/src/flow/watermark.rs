@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::{Error, Result};
+
+/// How far each lane has come: the target has answered everything up to here.
+#[derive(Debug)]
+pub struct Watermark {
+    lanes: Vec<Lane>,
+    keys: AtomicU64,
+    bytes: AtomicU64,
+    moved: Notify,
+}
+
+#[derive(Default, Debug)]
+struct Lane {
+    sent: AtomicU64,
+    landed: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A point in the line: all batches that were sent before it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mark(Vec<u64>);
+
+/// What has landed so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Landed {
+    /// Keys whose last piece has been answered.
+    pub keys: u64,
+    /// Bytes of user data in them.
+    pub bytes: u64,
+}
+
+impl Watermark {
+    pub(super) fn new(lanes: usize) -> Self {
+        let lanes = (0..lanes).map(|_| Lane::default()).collect();
+        Self { lanes, keys: AtomicU64::new(0), bytes: AtomicU64::new(0), moved: Notify::new() }
+    }
+
+    /// Everything that whoever calls this has sent up to now.
+    pub fn mark(&self) -> Mark {
+        Mark(self.lanes.iter().map(|lane| lane.sent.load(Ordering::Acquire)).collect())
+    }
+
+    /// Waits until the target has answered everything before `mark`.
+    ///
+    /// # Errors
+    /// [`Error::LineStopped`] when a lane has ended before it got there.
+    pub async fn reached(&self, mark: &Mark) -> Result<()> {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            // Registered before the look, so that no landing between look and wait is missed.
+            moved.as_mut().enable();
+            match self.stands(mark) {
+                Some(true) => return Ok(()),
+                Some(false) => moved.await,
+                None => return Err(Error::LineStopped),
+            }
+        }
+    }
+
+    /// What has landed so far.
+    pub fn landed(&self) -> Landed {
+        Landed { keys: self.keys.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    pub(super) fn sent(&self, lane: usize) {
+        self.lanes[lane].sent.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn advance(&self, lane: usize, keys: u64, bytes: u64) {
+        self.keys.fetch_add(keys, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.lanes[lane].landed.fetch_add(1, Ordering::AcqRel);
+        self.moved.notify_waiters();
+    }
+
+    pub(super) fn end(&self, lane: usize) {
+        self.lanes[lane].ended.store(1, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+
+    /// Whether the mark is reached; `None` when it never will be.
+    fn stands(&self, mark: &Mark) -> Option<bool> {
+        let mut reached = true;
+        for (lane, sent) in self.lanes.iter().zip(&mark.0) {
+            let ended = lane.ended.load(Ordering::Acquire) == 1;
+            if lane.landed.load(Ordering::Acquire) < *sent {
+                if ended {
+                    return None;
+                }
+                reached = false;
+            }
+        }
+        Some(reached)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_mark_is_reached_when_every_lane_has_passed_it() {
+        let watermark = Arc::new(Watermark::new(2));
+        watermark.sent(0);
+        watermark.sent(1);
+        let mark = watermark.mark();
+        let waiting = tokio::spawn({
+            let (watermark, mark) = (Arc::clone(&watermark), mark.clone());
+            async move { watermark.reached(&mark).await }
+        });
+        watermark.advance(0, 1, 10);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        watermark.advance(1, 2, 20);
+        waiting.await.unwrap().unwrap();
+        assert_eq!(watermark.landed(), Landed { keys: 3, bytes: 30 });
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_ended_early_is_an_error() {
+        let watermark = Watermark::new(1);
+        watermark.sent(0);
+        let mark = watermark.mark();
+        watermark.end(0);
+        assert!(matches!(watermark.reached(&mark).await, Err(Error::LineStopped)));
+    }
+}

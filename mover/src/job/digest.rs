@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is left of a key to compare it by: a few bytes however big it is.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use bytes::Bytes;
+use snapshot::{Body, Kind, StreamEntry, UnixMillis, score_text};
+
+use crate::Result;
+use crate::batch::Write;
+use crate::sink::Dialect;
+use crate::source::{Reread, Wanted};
+
+/// The digest of one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Digest {
+    kind: Kind,
+    elements: u64,
+    /// A sum over the elements where their order is nothing, a chain where it is something.
+    sum: u64,
+    expire_at: Option<UnixMillis>,
+}
+
+impl Digest {
+    /// Whether both stand for the same key: equal elements, expiries within [`EXPIRY_TOLERANCE`].
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let expiries = match (self.expire_at, other.expire_at) {
+            (None, None) => true,
+            (Some(one), Some(two)) => one.since(two).max(two.since(one)) <= EXPIRY_TOLERANCE,
+            _ => false,
+        };
+        expiries && (self.kind, self.elements, self.sum) == (other.kind, other.elements, other.sum)
+    }
+
+    fn new(kind: Kind, expire_at: Option<UnixMillis>) -> Self {
+        Self { kind, elements: 0, sum: 0, expire_at }
+    }
+
+    fn add(&mut self, body: &Body) {
+        match body {
+            Body::String(value) | Body::HyperLogLog(value) => self.chain(value),
+            Body::Hash(fields) => fields.iter().for_each(|pair| self.mix(pair)),
+            Body::List(elements) => elements.iter().for_each(|element| self.chain(element)),
+            Body::Set(members) => members.iter().for_each(|member| self.mix(member)),
+            // Scores compare by their text: -0 and 0 differ, NaN equals itself.
+            Body::Zset(members) => members.iter().for_each(|(member, score)| self.mix(&(member, score_text(*score)))),
+            Body::Stream { entries, .. } => {
+                entries.iter().for_each(|StreamEntry { id, fields }| self.chain(&(id, fields)));
+            }
+        }
+    }
+
+    fn mix(&mut self, element: &impl Hash) {
+        self.elements += 1;
+        self.sum = self.sum.wrapping_add(hash(element));
+    }
+
+    fn chain(&mut self, element: &impl Hash) {
+        self.elements += 1;
+        self.sum = hash(&(self.sum, element));
+    }
+}
+
+/// The digests of those of `keys` that exist, and keys that changed while they were read.
+///
+/// A type is what the key would land as in `dialect`, so that a HyperLogLog moved as raw bytes compares with them.
+pub(super) async fn read(
+    reread: &mut Reread,
+    dialect: Dialect,
+    keys: &[Bytes],
+) -> Result<(HashMap<Bytes, Digest>, Vec<Bytes>)> {
+    let mut digests = HashMap::with_capacity(keys.len());
+    let mut reading = reread.read(keys.iter().cloned().map(Wanted::whole).collect());
+    while let Some(writes) = reading.next().await? {
+        for write in writes {
+            match write {
+                Write::Piece(piece) => {
+                    let kind = dialect.lands_as(piece.body.kind());
+                    let new = || Digest::new(kind, piece.expire_at);
+                    digests.entry(piece.key.clone()).or_insert_with(new).add(&piece.body);
+                }
+                Write::Remove(key) => drop(digests.remove(&key)),
+                Write::Patch(_) => unreachable!("a whole read gives no patches"),
+            }
+        }
+    }
+    let again = reading.again().into_iter().map(|wanted| wanted.key).collect();
+    Ok((digests, again))
+}
+
+fn hash(element: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    element.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A target with expiries in whole seconds, rounded up, and the time between the two readings.
+const EXPIRY_TOLERANCE: Duration = Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(body: Body) -> Digest {
+        let mut digest = Digest::new(body.kind(), None);
+        digest.add(&body);
+        digest
+    }
+
+    #[test]
+    fn order_counts_where_it_matters() {
+        let set = |members: [&'static str; 2]| digest(Body::Set(members.map(Bytes::from).to_vec()));
+        let list = |elements: [&'static str; 2]| digest(Body::List(elements.map(Bytes::from).to_vec()));
+        assert!(set(["a", "b"]).same(&set(["b", "a"])));
+        assert!(!list(["a", "b"]).same(&list(["b", "a"])));
+        assert!(!set(["a", "b"]).same(&list(["a", "b"])));
+    }
+
+    #[test]
+    fn fields_and_values_do_not_run_together() {
+        let hash = |field: &'static str, value: &'static str| digest(Body::Hash(vec![(field.into(), value.into())]));
+        assert!(!hash("ab", "c").same(&hash("a", "bc")));
+    }
+
+    #[test]
+    fn expiries_may_differ_by_the_targets_resolution() {
+        let at = |millis| Digest::new(Kind::String, Some(UnixMillis(millis)));
+        assert!(at(10_000).same(&at(11_000)));
+        assert!(!at(10_000).same(&at(12_000)));
+        assert!(!at(10_000).same(&Digest::new(Kind::String, None)));
+    }
+}

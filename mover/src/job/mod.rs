@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One move, from preflight to done: `Plan → Snapshot → Copy → CatchUp → Verify → Cutover → Done`.
+//!
+//! Each phase is a file. Before the switch of a slot everything can be taken back, once it has been sent only forward
+//! is allowed.
+
+mod copy;
+mod cutover;
+mod digest;
+mod dirty;
+mod follow;
+mod options;
+mod plan;
+mod progress;
+mod report;
+mod verify;
+
+pub use options::{Fence, JobOptions};
+pub use progress::{Phase, Progress, Status};
+pub use report::{FenceReport, Report, VerifyReport};
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use replication::BinlogOffset;
+use snapshot::Checkpoint;
+use tracing::{info, warn};
+
+use crate::endpoint::Endpoint;
+use crate::flow::{Control, Line, Throttle};
+use crate::job::follow::Follower;
+use crate::job::plan::Plan;
+use crate::routing::RoutingControl;
+use crate::sink::Sink;
+use crate::source::{Known, Taken};
+use crate::{Error, Result};
+
+/// A move of some slots from one node to another.
+pub struct Job {
+    source: Endpoint,
+    target: Endpoint,
+    options: JobOptions,
+    routing: Arc<dyn RoutingControl>,
+    control: Control,
+    progress: Arc<Progress>,
+}
+
+impl Job {
+    /// A job that is ready to run.
+    pub fn new(source: Endpoint, target: Endpoint, options: JobOptions, routing: Arc<dyn RoutingControl>) -> Self {
+        let progress = Arc::new(Progress::new(options.slots.len()));
+        Self { source, target, options, routing, control: Control::new(), progress }
+    }
+
+    /// The handle to pause or cancel it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Where it is.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Runs it to its end. Whatever it ends with, the source's settings are as before and nothing of ours is left
+    /// in its directories.
+    ///
+    /// # Errors
+    /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.
+    pub async fn run(self) -> Result<Report> {
+        let mut plan = Plan::make(&self.source, &self.target, &self.options).await?;
+        let outcome = self.work(&mut plan).await;
+        let released = plan.source.release().await;
+        match (outcome, released) {
+            (Ok(report), Ok(())) => {
+                self.progress.enter(Phase::Done);
+                Ok(report)
+            }
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(second)) => {
+                warn!(%second, "could not clean up at the source either");
+                Err(error)
+            }
+        }
+    }
+
+    async fn work(&self, plan: &mut Plan) -> Result<Report> {
+        self.control.gate().admit().await?;
+        self.progress.enter(Phase::Snapshot);
+        let taken = plan.source.take().await?;
+        let checkpoint = Checkpoint::open(&taken.checkpoint, self.options.slot_count, Some(plan.source.instances()))?;
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        for _ in 0..self.options.lanes {
+            sinks.push(Box::new(plan.target.sink().await?));
+        }
+        let throttle = Arc::new(Throttle::new(self.options.rate));
+        let line = Line::start(sinks, &self.control, &throttle);
+        match self.carry(plan, &taken, Arc::new(checkpoint), &line).await {
+            Ok(report) => line.finish().await.map(|()| report),
+            // The lane knows why the line stopped.
+            Err(Error::LineStopped) => Err(line.fault().await),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn carry(&self, plan: &Plan, taken: &Taken, checkpoint: Arc<Checkpoint>, line: &Line) -> Result<Report> {
+        let known = Arc::new(Known::new());
+        let begin = Instant::now();
+        self.progress.enter(Phase::Copy);
+        self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
+        self.progress.watch(line.watermark());
+        let copied = copy::run(&checkpoint, &self.options, line, &known).await?;
+        let copy_time = begin.elapsed();
+        info!(keys = copied.keys, bytes = copied.bytes, ?copy_time, "copied");
+
+        let from = checkpoint.info().offset;
+        let mut follower = Follower::new(plan, &taken.spool, from, line, &known, &self.options, &self.progress)?;
+        let (verified, fences) = self.converge(plan, taken, from, &checkpoint, &mut follower).await?;
+        Ok(Report {
+            slots: self.options.slots.len(),
+            keys: copied.keys,
+            bytes: copied.bytes,
+            copy_seconds: copy_time.as_secs_f64(),
+            changes: follower.changes(),
+            unknown_commands: follower.unknown(),
+            fence_ms: fences.report(),
+            verify: verified,
+            findings: copied.findings,
+        })
+    }
+
+    /// Follows, verifies and cuts over. A flush of the source in between makes what was verified void.
+    async fn converge(
+        &self,
+        plan: &Plan,
+        taken: &Taken,
+        from: BinlogOffset,
+        checkpoint: &Arc<Checkpoint>,
+        follower: &mut Follower,
+    ) -> Result<(VerifyReport, cutover::Fences)> {
+        let mut fences = cutover::Fences::default();
+        let mut verified = VerifyReport::default();
+        let mut gate = self.control.gate();
+        loop {
+            gate.admit().await?;
+            self.progress.enter(Phase::CatchUp);
+            follower.settle().await?;
+            self.progress.enter(Phase::Verify);
+            let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, &self.options, &self.progress);
+            verified.add(verify.run(follower).await?);
+            self.progress.enter(Phase::Cutover);
+            let cutover = cutover::Cutover {
+                routing: &*self.routing,
+                fence: &self.options.fence,
+                progress: &self.progress,
+                gate: self.control.gate(),
+            };
+            match cutover.run(follower, &mut fences).await? {
+                cutover::Outcome::Switched => return Ok((verified, fences)),
+                cutover::Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
+            }
+        }
+    }
+}

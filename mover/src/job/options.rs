@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use replication::{SlotCount, SlotSet};
+
+use crate::flow::Rate;
+use crate::sink::HyperLogLogPolicy;
+
+/// What to move and how.
+#[derive(Clone, Debug)]
+pub struct JobOptions {
+    /// The slots to move.
+    pub slots: SlotSet,
+    /// Into how many slots the key space is cut: Pika's `default-slot-num`.
+    pub slot_count: SlotCount,
+    /// The database: Codis' number, Pika's `db<n>`.
+    pub database: u32,
+    /// The most that may go to the target; no limit when not given.
+    pub rate: Option<Rate>,
+    /// Connections to the target, and to the source for re-reading.
+    pub lanes: usize,
+    /// What becomes of HyperLogLogs on a Redis target.
+    pub hyperloglog: HyperLogLogPolicy,
+    /// Whether keys of these slots that the target already holds are deleted first. Without it they stop the job.
+    pub replace: bool,
+    /// Whether keys whose names Pika itself has corrupted are left behind. Without it they stop the job.
+    pub leave_corrupt_names: bool,
+    /// How clients are held at the end.
+    pub fence: Fence,
+    /// Where checkpoint and spool go; beside the source's dumps and logs when not given.
+    pub work_dir: Option<PathBuf>,
+}
+
+/// How clients are held for the switch.
+#[derive(Clone, Debug)]
+pub struct Fence {
+    /// Slots that are switched under one fence; the others keep being followed.
+    pub group: NonZeroUsize,
+    /// The longest a fence may stand before it is lowered again without a switch; none where a person switches.
+    pub cap: Option<Duration>,
+    /// How often it is tried before the job gives up.
+    pub attempts: u32,
+    /// Leaves the drain out, so that a test can see that clients see it.
+    #[doc(hidden)]
+    pub skip_drain: bool,
+}
+
+impl JobOptions {
+    /// The usual way to move `slots` of a Codis cluster.
+    pub fn new(slots: SlotSet) -> Self {
+        Self {
+            slots,
+            slot_count: SlotCount::CODIS,
+            database: 0,
+            rate: None,
+            lanes: 4,
+            hyperloglog: HyperLogLogPolicy::default(),
+            replace: false,
+            leave_corrupt_names: false,
+            fence: Fence::default(),
+            work_dir: None,
+        }
+    }
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self { group: NonZeroUsize::MIN, cap: Some(Duration::from_millis(200)), attempts: 50, skip_drain: false }
+    }
+}

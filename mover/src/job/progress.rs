@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::flow::Watermark;
+
+/// A part of a job, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Everything that can be known before the first byte moves.
+    Plan,
+    /// The log is held and a checkpoint is taken.
+    Snapshot,
+    /// One scan of the checkpoint goes to the target.
+    Copy,
+    /// The log is followed until the target is milliseconds behind.
+    CatchUp,
+    /// Both sides are compared, key by key, while the log is followed.
+    Verify,
+    /// The slots' clients are held and switched.
+    Cutover,
+    /// All slots are at the target.
+    Done,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plan => "plan",
+            Self::Snapshot => "snapshot",
+            Self::Copy => "copy",
+            Self::CatchUp => "catch up",
+            Self::Verify => "verify",
+            Self::Cutover => "cutover",
+            Self::Done => "done",
+        })
+    }
+}
+
+/// Where a job is: the one place that its parts report to and that everyone who shows it reads.
+#[derive(Debug)]
+pub struct Progress {
+    state: Mutex<State>,
+    changes: AtomicU64,
+    lag: AtomicU64,
+    verified: AtomicU64,
+    switched: AtomicU64,
+    slots: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    expected_keys: u64,
+    watermark: Option<Arc<Watermark>>,
+}
+
+/// A look at a job's [`Progress`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Status {
+    /// The part it is in.
+    pub phase: Phase,
+    /// How long it has been in it.
+    pub for_now: Duration,
+    /// Keys that the target has answered for, re-reads included.
+    pub keys: u64,
+    /// Bytes of user data in them.
+    pub bytes: u64,
+    /// About how many keys there are in all.
+    pub expected_keys: u64,
+    /// Changes followed.
+    pub changes: u64,
+    /// Bytes of the log that have not been read yet.
+    pub lag: u64,
+    /// Keys compared.
+    pub verified: u64,
+    /// Slots switched.
+    pub switched: u64,
+    /// Slots in all.
+    pub slots: usize,
+}
+
+impl Progress {
+    pub(super) fn new(slots: usize) -> Self {
+        let state = State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None };
+        Self {
+            state: Mutex::new(state),
+            changes: AtomicU64::new(0),
+            lag: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            switched: AtomicU64::new(0),
+            slots,
+        }
+    }
+
+    /// Where the job is now.
+    pub fn status(&self) -> Status {
+        let state = self.lock();
+        let landed = state.watermark.as_ref().map(|watermark| watermark.landed()).unwrap_or_default();
+        Status {
+            phase: state.phase,
+            for_now: state.since.elapsed(),
+            keys: landed.keys,
+            bytes: landed.bytes,
+            expected_keys: state.expected_keys,
+            changes: self.changes.load(Ordering::Relaxed),
+            lag: self.lag.load(Ordering::Relaxed),
+            verified: self.verified.load(Ordering::Relaxed),
+            switched: self.switched.load(Ordering::Relaxed),
+            slots: self.slots,
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let mut state = self.lock();
+        tracing::info!(%phase, "enter");
+        state.phase = phase;
+        state.since = Instant::now();
+    }
+
+    pub(super) fn expect_keys(&self, keys: u64) {
+        self.lock().expected_keys = keys;
+    }
+
+    pub(super) fn watch(&self, watermark: &Arc<Watermark>) {
+        self.lock().watermark = Some(Arc::clone(watermark));
+    }
+
+    pub(super) fn followed(&self, changes: u64, lag: u64) {
+        self.changes.store(changes, Ordering::Relaxed);
+        self.lag.store(lag, Ordering::Relaxed);
+    }
+
+    pub(super) fn verified(&self, keys: u64) {
+        self.verified.store(keys, Ordering::Relaxed);
+    }
+
+    pub(super) fn switched(&self, slots: usize) {
+        self.switched.fetch_add(slots as u64, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain data: whoever panicked with it has not left it half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

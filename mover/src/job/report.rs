@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+use serde::Serialize;
+
+/// What a finished job has done.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// Slots that were moved.
+    pub slots: usize,
+    /// Keys that were copied from the checkpoint.
+    pub keys: u64,
+    /// Bytes of user data in them.
+    pub bytes: u64,
+    /// Seconds that the copy took.
+    pub copy_seconds: f64,
+    /// Changes of these slots that were followed in the log.
+    pub changes: u64,
+    /// Commands in the log that were not known; their first key was taken as changed.
+    pub unknown_commands: u64,
+    /// How long clients were held.
+    pub fence_ms: FenceReport,
+    /// What the comparison of both sides found.
+    pub verify: VerifyReport,
+    /// What the checkpoint held that was not as it should be, by kind.
+    pub findings: Vec<String>,
+}
+
+/// How long fences stood, from the call that raised them to the answer that switched them, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize)]
+pub struct FenceReport {
+    /// Half of them were shorter.
+    pub p50: f64,
+    /// The longest.
+    pub max: f64,
+    /// How many switches there were.
+    pub count: usize,
+    /// How many were lowered again without a switch, to be tried later.
+    pub retried: usize,
+}
+
+/// What a comparison of both sides found.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct VerifyReport {
+    /// Keys that were compared.
+    pub keys: u64,
+    /// Keys that differ still.
+    pub mismatches: u64,
+    /// Keys that only the target has still.
+    pub extra: u64,
+    /// Keys that differed with no change in the log to explain it, as after an unlogged write, and were made equal.
+    pub repaired: u64,
+}
+
+impl VerifyReport {
+    pub(super) fn add(&mut self, other: Self) {
+        self.keys += other.keys;
+        self.mismatches += other.mismatches;
+        self.extra += other.extra;
+        self.repaired += other.repaired;
+    }
+}

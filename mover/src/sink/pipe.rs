@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The bulk connection: a pipeline out, answers in, nothing decoded that need not be.
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use crate::Result;
+use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, RESPONSE_TIMEOUT};
+
+/// A connection that sends many commands and hands their answers to whoever sent them.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    endpoint: Endpoint,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    input: BytesMut,
+}
+
+/// One answer as far as a sink cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer<'a> {
+    /// Anything but an error.
+    Done,
+    /// An error: its line.
+    Refused(&'a [u8]),
+}
+
+impl Pipe {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`Error::Connect`](crate::Error::Connect).
+    pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self> {
+        let address = (endpoint.host.as_str(), endpoint.port);
+        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(connected) => connected.map_err(|fault| endpoint.refused(fault.to_string()))?,
+            Err(_) => return Err(endpoint.refused(format!("no answer in {CONNECT_TIMEOUT:?}"))),
+        };
+        stream.set_nodelay(true).map_err(|fault| endpoint.refused(fault.to_string()))?;
+        let (reader, writer) = stream.into_split();
+        let mut pipe = Self { endpoint: endpoint.clone(), reader, writer, input: BytesMut::with_capacity(INPUT_SIZE) };
+        if let Some(password) = &endpoint.password {
+            let login = replication::Command::new(["AUTH".to_owned(), password.reveal().to_owned()]);
+            let mut bytes = BytesMut::new();
+            login.encode(&mut bytes);
+            let mut refusal = None;
+            let keep = |_, answer: Answer<'_>| {
+                if let Answer::Refused(line) = answer {
+                    refusal = Some(String::from_utf8_lossy(line).into_owned());
+                }
+            };
+            pipe.exchange(&bytes, 1, keep).await?;
+            if let Some(refusal) = refusal {
+                return Err(endpoint.refused(refusal));
+            }
+        }
+        Ok(pipe)
+    }
+
+    /// Sends `commands` and takes `answers` answers. Reading starts at once: a peer that answers while we still write
+    /// must never find both buffers full.
+    ///
+    /// # Errors
+    /// [`Error::Lost`](crate::Error::Lost) when the connection breaks, answers nonsense or is silent for
+    /// [`RESPONSE_TIMEOUT`].
+    pub(super) async fn exchange(
+        &mut self,
+        commands: &[u8],
+        answers: usize,
+        take: impl FnMut(usize, Answer<'_>),
+    ) -> Result<()> {
+        let Self { endpoint, reader, writer, input } = self;
+        let write = async { writer.write_all(commands).await.map_err(|fault| endpoint.lost(fault)) };
+        let read = read_answers(endpoint, reader, input, answers, take);
+        tokio::try_join!(write, read).map(|_| ())
+    }
+}
+
+async fn read_answers(
+    endpoint: &Endpoint,
+    reader: &mut OwnedReadHalf,
+    input: &mut BytesMut,
+    answers: usize,
+    mut take: impl FnMut(usize, Answer<'_>),
+) -> Result<()> {
+    let mut taken = 0;
+    while taken < answers {
+        let mut used = 0;
+        while taken < answers {
+            match parse(&input[used..]) {
+                Ok(Some((answer, length))) => {
+                    take(taken, answer);
+                    used += length;
+                    taken += 1;
+                }
+                Ok(None) => break,
+                Err(what) => return Err(endpoint.lost(what)),
+            }
+        }
+        input.advance(used);
+        if taken == answers {
+            break;
+        }
+        input.reserve(INPUT_SIZE);
+        match timeout(RESPONSE_TIMEOUT, reader.read_buf(input)).await {
+            Ok(Ok(0)) => return Err(endpoint.lost("closed by the other end")),
+            Ok(Ok(_)) => {}
+            Ok(Err(fault)) => return Err(endpoint.lost(fault)),
+            Err(_) => return Err(endpoint.lost(format!("no answer in {RESPONSE_TIMEOUT:?}"))),
+        }
+    }
+    Ok(())
+}
+
+/// One answer from the front of `input` and its length; `None` when it is not all there yet.
+fn parse(input: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> {
+    let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+    let line = &input[..end];
+    let line = line.strip_suffix(b"\r").ok_or("an answer with no end of line")?;
+    match line.split_first() {
+        Some((b'+' | b':', _)) => Ok(Some((Answer::Done, end + 1))),
+        Some((b'-', error)) => Ok(Some((Answer::Refused(error), end + 1))),
+        Some((b'$', length)) => {
+            let length: i64 =
+                std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).ok_or("an answer of no length")?;
+            let Ok(length) = usize::try_from(length) else { return Ok(Some((Answer::Done, end + 1))) };
+            let whole = end + 1 + length + 2;
+            Ok((input.len() >= whole).then_some((Answer::Done, whole)))
+        }
+        _ => Err("an answer that no command of ours has"),
+    }
+}
+
+/// Answers are a few bytes each; this holds those of a batch.
+const INPUT_SIZE: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_found_whole_or_not_at_all() {
+        let inputs: [(&[u8], Answer<'_>); 5] = [
+            (b"+OK\r\n", Answer::Done),
+            (b":12\r\n", Answer::Done),
+            (b"$3\r\n1-1\r\n", Answer::Done),
+            (b"$-1\r\n", Answer::Done),
+            (b"-ERR no\r\n", Answer::Refused(b"ERR no")),
+        ];
+        for (input, answer) in inputs {
+            assert_eq!(parse(input), Ok(Some((answer, input.len()))));
+            for length in 0..input.len() {
+                assert_eq!(parse(&input[..length]), Ok(None), "{input:?} {length}");
+            }
+        }
+        assert!(parse(b"*1\r\n").is_err());
+        assert!(parse(b"$x\r\n").is_err());
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The target as a server that speaks RESP.
+
+use redis::Value;
+use replication::{SlotCount, SlotSet};
+
+use crate::batch::Batch;
+use crate::endpoint::{Client, Endpoint};
+use crate::routing::BoxFuture;
+use crate::sink::Sink;
+use crate::sink::dialect::{Dialect, HyperLogLogPolicy};
+use crate::sink::pipe::{Answer, Pipe};
+use crate::sink::render::Commands;
+use crate::{Error, Result};
+
+/// A target that has been looked at and found fit.
+#[derive(Clone)]
+pub struct Target {
+    client: Client,
+    dialect: Dialect,
+    slot_count: SlotCount,
+}
+
+impl Target {
+    /// Connects and checks that the server is one that may be written to.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], and [`Error::Unfit`] for a replica or an unknown version.
+    pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
+        let mut client = endpoint.connect().await?;
+        let dialect = Dialect::of(endpoint, &client.info("server").await?, hyperloglog)?;
+        let replication = client.info("replication").await?;
+        match replication.get("role") {
+            Some("master") => Ok(Self { client, dialect, slot_count }),
+            role => Err(endpoint.unfit(
+                format!("its role is {}, not master", role.unwrap_or("unknown")),
+                "name the master of its group as the target",
+            )),
+        }
+    }
+
+    /// What it understands.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The server.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
+    }
+
+    /// A connection for questions.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A new bulk connection.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn sink(&self) -> Result<RedisSink> {
+        let pipe = Pipe::connect(self.endpoint()).await?;
+        Ok(RedisSink { endpoint: self.endpoint().clone(), pipe, commands: Commands::new(self.dialect) })
+    }
+
+    /// One page of the target's keys that lie in `slots`, and the cursor of the next page; `None` after the last one.
+    ///
+    /// # Errors
+    /// [`Error::Lost`], [`Error::Reply`].
+    pub async fn keys(&mut self, slots: &SlotSet, cursor: &str) -> Result<(Vec<Vec<u8>>, Option<String>)> {
+        let page = self.client.ask(redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(SCAN_COUNT)).await?;
+        let Value::Array(parts) = &page else { return Err(self.nonsense("SCAN", &page)) };
+        let [Value::BulkString(next), Value::Array(keys)] = &parts[..] else {
+            return Err(self.nonsense("SCAN", &page));
+        };
+        let mut wanted = Vec::new();
+        for key in keys {
+            let Value::BulkString(key) = key else { return Err(self.nonsense("SCAN", key)) };
+            if slots.contains(self.slot_count.slot_of(key)) && !replication::is_internal_key(key) {
+                wanted.push(key.clone());
+            }
+        }
+        let next = String::from_utf8_lossy(next).into_owned();
+        Ok((wanted, (next != "0").then_some(next)))
+    }
+
+    /// Deletes every key of `slots` and returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Target::keys`].
+    pub async fn purge(&mut self, slots: &SlotSet) -> Result<u64> {
+        let mut purged = 0;
+        let mut cursor = Some("0".to_owned());
+        while let Some(at) = cursor {
+            let (keys, next) = self.keys(slots, &at).await?;
+            let mut removal = redis::Pipeline::with_capacity(keys.len());
+            for key in &keys {
+                removal.cmd(self.dialect.removal().name()).arg(key);
+            }
+            for reply in self.client.ask_all(&mut removal).await? {
+                if let Value::ServerError(error) = reply {
+                    let reply = crate::endpoint::error_text(&error);
+                    return Err(self.endpoint().answered(self.dialect.removal().name(), reply));
+                }
+            }
+            purged += keys.len() as u64;
+            cursor = next;
+        }
+        Ok(purged)
+    }
+
+    fn nonsense(&self, command: &str, reply: &Value) -> Error {
+        self.endpoint().answered(command, format!("{reply:?}"))
+    }
+}
+
+/// A bulk connection to a RESP server.
+#[derive(Debug)]
+pub struct RedisSink {
+    endpoint: Endpoint,
+    pipe: Pipe,
+    commands: Commands,
+}
+
+impl RedisSink {
+    async fn send(&mut self, batch: &Batch) -> Result<()> {
+        self.commands.clear();
+        for write in batch.writes() {
+            self.commands.render(write)?;
+        }
+        let Self { endpoint, pipe, commands } = self;
+        let mut refusal = None;
+        let check = |index: usize, answer: Answer<'_>| {
+            let Answer::Refused(line) = answer else { return };
+            let repeated = commands.may_repeat(index) && contains(line, ID_NOT_ABOVE_LAST);
+            if !repeated && refusal.is_none() {
+                let verb = commands.verbs()[index];
+                refusal = Some(endpoint.answered(verb.name(), String::from_utf8_lossy(line)));
+            }
+        };
+        pipe.exchange(commands.bytes(), commands.verbs().len(), check).await?;
+        refusal.map_or(Ok(()), Err)
+    }
+}
+
+impl Sink for RedisSink {
+    fn apply<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.send(batch))
+    }
+}
+
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
+}
+
+/// What Redis and Pika answer to XADD of an entry that is there already. A stream only grows at its end, so an id that
+/// is not above the last one was added by an earlier delivery of the same change; Verify would show any other case.
+const ID_NOT_ABOVE_LAST: &[u8] = b"The ID specified in XADD is equal or smaller";
+
+/// Keys in one page: short enough that SCAN does not hold the target's other clients.
+const SCAN_COUNT: usize = 1000;

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From writes to the commands of a dialect.
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
+
+use crate::batch::{Patch, Write};
+use crate::sink::dialect::{Dialect, HyperLogLogPolicy, Unmovable, Verb};
+use crate::sink::hyperloglog;
+
+/// Commands as bytes, and what is known about their answers.
+#[derive(Debug)]
+pub(super) struct Commands {
+    dialect: Dialect,
+    bytes: BytesMut,
+    verbs: Vec<Verb>,
+    /// Stream entries that the target may have already: it answers those with an error that means "I have it".
+    repeatable: Vec<Range<usize>>,
+}
+
+impl Commands {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, bytes: BytesMut::new(), verbs: Vec::new(), repeatable: Vec::new() }
+    }
+
+    /// What to send.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The commands in it, one answer each.
+    pub(super) fn verbs(&self) -> &[Verb] {
+        &self.verbs
+    }
+
+    /// Whether an answer "the id is not above the last one" to this command is fine.
+    pub(super) fn may_repeat(&self, index: usize) -> bool {
+        self.repeatable.iter().any(|range| range.contains(&index))
+    }
+
+    /// Makes it empty and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.verbs.clear();
+        self.repeatable.clear();
+    }
+
+    /// Appends what does `write` at the target.
+    ///
+    /// # Errors
+    /// [`Unmovable`] when no command of the dialect can do it.
+    pub(super) fn render(&mut self, write: &Write) -> Result<(), Unmovable> {
+        match write {
+            Write::Piece(piece) => self.piece(piece),
+            Write::Patch(patch) => self.patch(patch),
+            Write::Remove(key) => {
+                self.command(self.dialect.removal(), &[key]);
+                Ok(())
+            }
+        }
+    }
+
+    fn piece(&mut self, piece: &Piece) -> Result<(), Unmovable> {
+        // SET replaces whatever was there, a removal before it would be a second command for nothing.
+        if piece.part.is_first() && self.dialect.lands_as(piece.body.kind()) != Kind::String {
+            self.command(self.dialect.removal(), &[&piece.key]);
+        }
+        self.elements(&piece.key, &piece.body)?;
+        if !piece.part.is_last() {
+            return Ok(());
+        }
+        if let Body::Stream { entries, last_id } = &piece.body {
+            self.last_id(&piece.key, entries.last().map(|entry| entry.id), *last_id);
+        }
+        if let Some(at) = piece.expire_at {
+            let (verb, argument) = self.dialect.expiry(at);
+            self.command(verb, &[&piece.key, argument.to_string().as_bytes()]);
+        }
+        Ok(())
+    }
+
+    fn patch(&mut self, patch: &Patch) -> Result<(), Unmovable> {
+        let first = self.verbs.len();
+        self.elements(&patch.key, &patch.set)?;
+        if matches!(patch.set, Body::Stream { .. }) {
+            self.repeatable.push(first..self.verbs.len());
+        }
+        let removal = match patch.set.kind() {
+            Kind::Hash => Verb::HDel,
+            Kind::Set => Verb::SRem,
+            Kind::Zset => Verb::ZRem,
+            Kind::Stream => Verb::XDel,
+            kind @ (Kind::String | Kind::HyperLogLog | Kind::List) => {
+                unreachable!("a {kind} is always read whole, it has no elements to patch")
+            }
+        };
+        for chunk in patch.remove.chunks(ELEMENTS_MAX) {
+            self.begin(removal, 1 + chunk.len());
+            self.argument(&patch.key);
+            chunk.iter().for_each(|element| self.argument(element));
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, key: &Bytes, body: &Body) -> Result<(), Unmovable> {
+        match body {
+            Body::String(value) => self.command(Verb::Set, &[key, value]),
+            Body::HyperLogLog(registers) => self.hyperloglog(key, registers)?,
+            Body::Hash(fields) => {
+                for chunk in fields.chunks(ELEMENTS_MAX) {
+                    self.begin(Verb::HMSet, 1 + 2 * chunk.len());
+                    self.argument(key);
+                    for (field, value) in chunk {
+                        self.argument(field);
+                        self.argument(value);
+                    }
+                }
+            }
+            Body::List(elements) => self.members(Verb::RPush, key, elements),
+            Body::Set(members) => self.members(Verb::SAdd, key, members),
+            Body::Zset(members) => self.scores(key, members)?,
+            Body::Stream { entries, .. } => entries.iter().for_each(|entry| self.entry(key, entry)),
+        }
+        Ok(())
+    }
+
+    fn members(&mut self, verb: Verb, key: &Bytes, members: &[Bytes]) {
+        for chunk in members.chunks(ELEMENTS_MAX) {
+            self.begin(verb, 1 + chunk.len());
+            self.argument(key);
+            chunk.iter().for_each(|member| self.argument(member));
+        }
+    }
+
+    fn scores(&mut self, key: &Bytes, members: &[(Bytes, f64)]) -> Result<(), Unmovable> {
+        if members.iter().any(|(_, score)| score.is_nan()) {
+            return Err(unmovable(key, Kind::Zset, "it has a score that is no number"));
+        }
+        for chunk in members.chunks(ELEMENTS_MAX) {
+            self.begin(Verb::ZAdd, 1 + 2 * chunk.len());
+            self.argument(key);
+            for (member, score) in chunk {
+                self.argument(score_text(*score).as_bytes());
+                self.argument(member);
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, key: &Bytes, entry: &StreamEntry) {
+        self.begin(Verb::XAdd, 2 + entry.fields.len());
+        self.argument(key);
+        self.argument(entry.id.to_string().as_bytes());
+        entry.fields.iter().for_each(|field| self.argument(field));
+    }
+
+    /// Makes the target give out ids above `last_id` only, as the source does.
+    fn last_id(&mut self, key: &Bytes, last_entry: Option<StreamId>, last_id: StreamId) {
+        if last_entry.is_none_or(|entry| entry >= last_id) {
+            return;
+        }
+        let id = last_id.to_string();
+        match self.dialect {
+            Dialect::Redis { .. } => self.command(Verb::XSetId, &[key, id.as_bytes()]),
+            // Pika has no XSETID: an entry at that id leaves its id behind when it goes.
+            Dialect::Pika => {
+                self.command(Verb::XAdd, &[key, id.as_bytes(), b"", b""]);
+                self.command(Verb::XDel, &[key, id.as_bytes()]);
+            }
+        }
+    }
+
+    fn hyperloglog(&mut self, key: &Bytes, registers: &Bytes) -> Result<(), Unmovable> {
+        match self.dialect {
+            Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw } => self.command(Verb::Set, &[key, registers]),
+            Dialect::Redis { hyperloglog: HyperLogLogPolicy::Refuse } => {
+                let why = "Redis counts by other registers; `--hyperloglog raw` moves Pika's as a plain string";
+                return Err(unmovable(key, Kind::HyperLogLog, why));
+            }
+            Dialect::Pika => {
+                let elements = hyperloglog::elements(registers).ok_or_else(|| {
+                    unmovable(key, Kind::HyperLogLog, "it has registers that no element gives, left by PFMERGE")
+                })?;
+                if elements.is_empty() {
+                    self.command(Verb::PFAdd, &[key]);
+                }
+                for chunk in elements.chunks(HYPERLOGLOG_ELEMENTS_MAX) {
+                    self.begin(Verb::PFAdd, 1 + chunk.len());
+                    self.argument(key);
+                    chunk.iter().for_each(|element| self.argument(element));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, verb: Verb, arguments: &[&[u8]]) {
+        self.begin(verb, arguments.len());
+        arguments.iter().for_each(|argument| self.argument(argument));
+    }
+
+    /// The one place where a command begins: what the dialect forbids stops here.
+    fn begin(&mut self, verb: Verb, arguments: usize) {
+        assert!(self.dialect.allows(verb), "{} must never be sent to a {}", verb.name(), self.dialect);
+        self.verbs.push(verb);
+        self.bytes.put_u8(b'*');
+        self.number(arguments + 1);
+        self.argument(verb.name().as_bytes());
+    }
+
+    fn argument(&mut self, argument: &[u8]) {
+        self.bytes.put_u8(b'$');
+        self.number(argument.len());
+        self.bytes.put_slice(argument);
+        self.bytes.put_slice(b"\r\n");
+    }
+
+    fn number(&mut self, number: usize) {
+        let mut digits = itoa::Buffer::new();
+        self.bytes.put_slice(digits.format(number).as_bytes());
+        self.bytes.put_slice(b"\r\n");
+    }
+}
+
+fn unmovable(key: &Bytes, kind: Kind, why: &'static str) -> Unmovable {
+    Unmovable { key: key.clone(), kind, why }
+}
+
+/// Elements in one command: a longer one would hold the target's other clients for too long.
+const ELEMENTS_MAX: usize = 512;
+
+/// Pika takes 254 elements in one PFADD.
+const HYPERLOGLOG_ELEMENTS_MAX: usize = 250;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapshot::{Part, UnixMillis};
+
+    const REDIS: Dialect = Dialect::Redis { hyperloglog: HyperLogLogPolicy::Refuse };
+
+    fn rendered(dialect: Dialect, write: Write) -> String {
+        let mut commands = Commands::new(dialect);
+        commands.render(&write).unwrap();
+        let mut input = Bytes::copy_from_slice(commands.bytes());
+        let mut lines = Vec::new();
+        while !input.is_empty() {
+            let (command, length) = replication::Command::parse(&input).unwrap();
+            let words: Vec<_> = command.args().iter().map(|arg| arg.escape_ascii().to_string()).collect();
+            lines.push(words.join(" "));
+            input = input.slice(length..);
+        }
+        assert_eq!(lines.len(), commands.verbs().len());
+        lines.join("; ")
+    }
+
+    fn piece(part: Part, expire_at: Option<u64>, body: Body) -> Write {
+        Write::Piece(Piece { key: "k".into(), part, expire_at: expire_at.map(UnixMillis), body })
+    }
+
+    #[test]
+    fn each_dialect_has_its_own_expiry() {
+        let write = || piece(Part::Whole, Some(1_700_000_000_001), Body::String("v".into()));
+        assert_eq!(rendered(REDIS, write()), "SET k v; PEXPIREAT k 1700000000001");
+        assert_eq!(rendered(Dialect::Pika, write()), "SET k v; EXPIREAT k 1700000001");
+    }
+
+    #[test]
+    fn only_the_first_piece_replaces_and_only_the_last_expires() {
+        let list = |part| piece(part, Some(2000), Body::List(vec!["a".into()]));
+        assert_eq!(rendered(REDIS, list(Part::First)), "UNLINK k; RPUSH k a");
+        assert_eq!(rendered(REDIS, list(Part::Middle)), "RPUSH k a");
+        assert_eq!(rendered(Dialect::Pika, list(Part::Last)), "RPUSH k a; EXPIREAT k 2");
+    }
+
+    #[test]
+    fn a_stream_keeps_its_last_id() {
+        let entries = vec![StreamEntry { id: StreamId::new(1, 1), fields: vec!["f".into(), "v".into()] }];
+        let stream = |last| piece(Part::Whole, None, Body::Stream { entries: entries.clone(), last_id: last });
+        assert_eq!(rendered(REDIS, stream(StreamId::new(1, 1))), "UNLINK k; XADD k 1-1 f v");
+        assert_eq!(rendered(REDIS, stream(StreamId::new(2, 0))), "UNLINK k; XADD k 1-1 f v; XSETID k 2-0");
+        let on_pika = "DEL k; XADD k 1-1 f v; XADD k 2-0  ; XDEL k 2-0";
+        assert_eq!(rendered(Dialect::Pika, stream(StreamId::new(2, 0))), on_pika);
+    }
+
+    #[test]
+    fn a_patch_sets_and_removes_elements() {
+        let set = Body::Zset(vec![("a".into(), 1.5), ("b".into(), f64::NEG_INFINITY)]);
+        let patch = Write::Patch(Patch { key: "k".into(), set, remove: vec!["c".into()] });
+        assert_eq!(rendered(REDIS, patch), "ZADD k 1.5 a -inf b; ZREM k c");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused() {
+        let refused = |dialect, body| Commands::new(dialect).render(&piece(Part::Whole, None, body)).is_err();
+        assert!(refused(REDIS, Body::HyperLogLog(Bytes::new())));
+        assert!(refused(REDIS, Body::Zset(vec![("a".into(), f64::NAN)])));
+        assert!(refused(Dialect::Pika, Body::HyperLogLog(vec![16; hyperloglog::REGISTERS].into())));
+        assert_eq!(
+            rendered(Dialect::Pika, piece(Part::Whole, None, Body::HyperLogLog(Bytes::new()))),
+            "DEL k; PFADD k"
+        );
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The source end of the line: its files on this machine, and its live keys.
+
+mod elements;
+mod known;
+mod layout;
+mod local;
+mod page;
+mod reply;
+mod reread;
+
+pub use known::Known;
+pub use layout::Layout;
+pub use local::{Local, LocalOptions, Taken};
+pub use reread::{Reading, Reread, Wanted};
