@@ -14,7 +14,7 @@ use crate::{TIME, drain, item_of, read_all};
 
 const BLOCK: usize = 65536;
 
-/// Three files: small items, one of three fragments, and one behind a block of which eight bytes were left.
+/// Three files: small items, one of three fragments, and one each behind blocks with eight and with five bytes left.
 fn write(dir: &Path) -> Vec<Item> {
     let mut writer = Writer::open(dir, 140_000).unwrap();
     let small = |key: String| Command::new([b"HSET".to_vec(), key.into_bytes(), b"field".to_vec(), b"value".to_vec()]);
@@ -26,11 +26,17 @@ fn write(dir: &Path) -> Vec<Item> {
         writer.append(&item_of(length), TIME).unwrap();
         writer.append(&small(format!("k{index}")), TIME).unwrap();
     }
+    let left = BLOCK - usize::try_from(writer.end().position).unwrap();
+    for length in [left - 8 - 5, 100] {
+        writer.append(&item_of(length), TIME).unwrap();
+    }
     writer.close().unwrap();
     let (items, result) = read_all(dir);
     result.unwrap();
     assert_eq!(items.last().unwrap().end.file, 2);
-    assert!(items.iter().any(|item| BLOCK as u64 - item.end.position % BLOCK as u64 == 8));
+    for left in [5, 8] {
+        assert!(items.iter().any(|item| item.end.position % BLOCK as u64 == (BLOCK - left) as u64));
+    }
     items
 }
 

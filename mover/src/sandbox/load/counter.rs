@@ -33,7 +33,7 @@ impl Counter {
     pub(super) fn acknowledge(&self, value: i64) -> Result<(), Expected> {
         self.acknowledged.fetch_add(1, Ordering::SeqCst);
         let sent = self.sent.load(Ordering::SeqCst);
-        let possible = Expected::Between(1, sent);
+        let possible = Expected::Untold(sent);
         let Some(bit) = usize::try_from(value - 1).ok().filter(|_| value <= sent) else {
             return Err(possible);
         };
@@ -74,8 +74,8 @@ mod tests {
         }
         assert_eq!(counter.acknowledge(2), Ok(()));
         assert_eq!(counter.acknowledge(1), Ok(()));
-        assert_eq!(counter.acknowledge(2), Err(Expected::Between(1, 3)));
-        assert_eq!(counter.acknowledge(4), Err(Expected::Between(1, 3)));
-        assert_eq!(counter.acknowledge(0), Err(Expected::Between(1, 3)));
+        assert_eq!(counter.acknowledge(2), Err(Expected::Untold(3)));
+        assert_eq!(counter.acknowledge(4), Err(Expected::Untold(3)));
+        assert_eq!(counter.acknowledge(0), Err(Expected::Untold(3)));
     }
 }

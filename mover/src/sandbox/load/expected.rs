@@ -15,6 +15,8 @@ pub(super) enum Expected {
     Integer(i64),
     /// An integer from the first to the second.
     Between(i64, i64),
+    /// A count up to this one that no other client was told.
+    Untold(i64),
     Bulk(Option<Bytes>),
     /// A score, however it is written.
     Number(Option<f64>),

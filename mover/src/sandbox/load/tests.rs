@@ -88,6 +88,9 @@ async fn an_honest_move_is_not_noticed() {
     for round in 0..4 {
         sleep(length() / 4).await;
         let (control, from, to) = if round % 2 == 0 { (&there, &source, &target) } else { (&back, &target, &source) };
+        // Writes pile up at the node, so that a fence which does not wait for them would lose some.
+        from.run("CLIENT PAUSE 30 WRITE");
+        sleep(Duration::from_millis(5)).await;
         control.raise(&hot()).await.expect("the node answers");
         move_all(from, to, &tags()[0]);
         control.switch(&hot()).await.expect("the slot exists");
@@ -219,18 +222,12 @@ fn move_all(from: &RedisServer, to: &RedisServer, tag: &Tag) {
     let (mut from, mut to) = (open(from), open(to));
     let pattern = format!("{{{}}}*", tag.name);
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query(&mut from).expect("keys");
-    for key in keys {
-        let (dump, ttl): (Vec<u8>, i64) = redis::pipe()
-            .cmd("DUMP")
-            .arg(&key)
-            .cmd("PTTL")
-            .arg(&key)
-            .cmd("DEL")
-            .arg(&key)
-            .ignore()
-            .query(&mut from)
-            .expect("the key exists");
-        let ttl = ttl.max(0);
-        let _: () = redis::cmd("RESTORE").arg(&key).arg(ttl).arg(dump).query(&mut to).expect("the target is empty");
+    for key in &keys {
+        let mut read = redis::pipe();
+        read.cmd("DUMP").arg(key).cmd("PTTL").arg(key);
+        let (dump, ttl): (Vec<u8>, i64) = read.query(&mut from).expect("the key exists");
+        let mut write = redis::cmd("RESTORE");
+        let _: () = write.arg(key).arg(ttl.max(0)).arg(dump).query(&mut to).expect("the target is empty");
     }
+    let _: () = redis::cmd("DEL").arg(keys).query(&mut from).expect("they exist");
 }

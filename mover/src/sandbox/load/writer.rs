@@ -169,7 +169,7 @@ impl Writer {
                 Reply::Integer(value) => counter.acknowledge(value),
                 // Counted as an error already; nobody knows whether it ran.
                 Reply::Error(_) => Ok(()),
-                _ => Err(Expected::Between(counter.least() + 1, counter.greatest())),
+                _ => Err(Expected::Untold(counter.greatest())),
             };
             if let Err(expected) = expected {
                 shared.tally.wrong(&counter.key, &request, &expected, &reply);
