@@ -19,12 +19,16 @@ enum Elements {
 }
 
 impl Dirty {
-    pub(super) fn insert(&mut self, key: Bytes, extent: Extent) {
+    /// Notes a change. It copies what it keeps: a slice of the log would hold a block of it in memory.
+    pub(super) fn insert(&mut self, key: &Bytes, extent: Extent) {
+        let key = Bytes::copy_from_slice(key);
         let entry = self.keys.entry(key).or_insert_with(|| Elements::Some(HashSet::new()));
         match (entry, extent) {
             (Elements::All, _) => {}
             (entry, Extent::Whole) => *entry = Elements::All,
-            (Elements::Some(known), Extent::Elements(elements)) => known.extend(elements),
+            (Elements::Some(known), Extent::Elements(elements)) => {
+                known.extend(elements.iter().map(|element| Bytes::copy_from_slice(element)));
+            }
         }
     }
 
@@ -58,13 +62,13 @@ mod tests {
     #[test]
     fn a_whole_change_swallows_those_of_elements() {
         let mut dirty = Dirty::default();
-        dirty.insert("h".into(), Extent::Elements(vec!["a".into()]));
-        dirty.insert("h".into(), Extent::Elements(vec!["a".into(), "b".into()]));
+        dirty.insert(&"h".into(), Extent::Elements(vec!["a".into()]));
+        dirty.insert(&"h".into(), Extent::Elements(vec!["a".into(), "b".into()]));
         let [Wanted { extent: Extent::Elements(elements), .. }] = &dirty.take()[..] else { panic!("one key") };
         assert_eq!(elements.len(), 2);
-        dirty.insert("h".into(), Extent::Elements(vec!["a".into()]));
-        dirty.insert("h".into(), Extent::Whole);
-        dirty.insert("h".into(), Extent::Elements(vec!["c".into()]));
+        dirty.insert(&"h".into(), Extent::Elements(vec!["a".into()]));
+        dirty.insert(&"h".into(), Extent::Whole);
+        dirty.insert(&"h".into(), Extent::Elements(vec!["c".into()]));
         assert_eq!(dirty.take(), [Wanted::whole("h")]);
         assert!(dirty.is_empty());
     }

@@ -118,8 +118,8 @@ impl Follower {
     }
 
     /// Asks for a key to be read again although no change of it was logged.
-    pub(super) fn repair(&mut self, key: Bytes) {
-        self.dirty.insert(key, Extent::Whole);
+    pub(super) fn repair(&mut self, key: &Bytes) {
+        self.dirty.insert(&key, Extent::Whole);
     }
 
     /// From now on remembers which keys change.
@@ -191,9 +191,9 @@ impl Follower {
                         self.changes += 1;
                         self.unknown += u64::from(!known);
                         if let Some(touched) = &mut self.touched {
-                            touched.insert(key.clone());
+                            touched.insert(Bytes::copy_from_slice(&key));
                         }
-                        self.dirty.insert(key, extent);
+                        self.dirty.insert(&key, extent);
                     }
                     Change::Key { .. } => {}
                 }
@@ -228,7 +228,7 @@ impl Follower {
             let (reader, again) = task.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             self.readers.push(reader);
             for wanted in again {
-                self.dirty.insert(wanted.key, wanted.extent);
+                self.dirty.insert(&wanted.key, wanted.extent);
             }
         }
         Ok(())

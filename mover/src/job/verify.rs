@@ -76,7 +76,7 @@ impl<'a> Verify<'a> {
         if !left.is_empty() {
             info!(keys = left.len(), first = %examples(&left), "differ without a change in the log, reading them again");
             self.report.repaired = left.len() as u64;
-            left.iter().for_each(|key| follower.repair(key.clone()));
+            left.iter().for_each(|key| follower.repair(key));
             self.suspects = left.into_iter().collect();
             let left = self.settle(follower, true).await?;
             if !left.is_empty() {
@@ -127,7 +127,7 @@ impl<'a> Verify<'a> {
                 if !follower.slots().contains(self.options.slot_count.slot_of(&key)) || !seen.insert(hash(&key)) {
                     continue;
                 }
-                chunk.push(key);
+                chunk.push(Bytes::copy_from_slice(&key));
                 if chunk.len() == CHUNK_KEYS {
                     self.chunk(std::mem::take(&mut chunk), follower).await?;
                 }

@@ -23,9 +23,11 @@ pub(super) fn read(endpoint: &Endpoint, command: &str, value: Value) -> Result<R
         Value::ServerError(error) => {
             let text = error_text(&error);
             // Pika wraps it in other texts, depending on the command.
-            match text.contains("WRONGTYPE") {
-                true => Ok(Read::TypeChanged),
-                false => Err(endpoint.answered(command, text)),
+            match text.as_str() {
+                text if text.contains("WRONGTYPE") => Ok(Read::TypeChanged),
+                // Pika's answer to XLEN where TYPE still names a stream that is gone.
+                text if text.contains("no such key") => Ok(Read::Data(Value::Nil)),
+                _ => Err(endpoint.answered(command, text)),
             }
         }
         value => Ok(Read::Data(value)),
@@ -82,10 +84,11 @@ pub(super) fn bulk(value: Value) -> Option<Bytes> {
     }
 }
 
-/// A whole number.
+/// A whole number; 0 for what is not there.
 pub(super) fn integer(endpoint: &Endpoint, command: &str, value: Value) -> Result<i64> {
     match value {
         Value::Int(number) => Ok(number),
+        Value::Nil => Ok(0),
         Value::ServerError(error) => Err(endpoint.answered(command, error_text(&error))),
         other => Err(endpoint.answered(command, format!("{other:?}"))),
     }

@@ -17,6 +17,9 @@ pub(super) struct Entry {
     pub(super) expiry: Option<Expiry>,
     /// It was a stream when it was deleted: Pika keeps something of it, so it is written next and not read.
     buried: bool,
+    /// It was a stream before another type took its place: in Pika entries of that time may show again in the next
+    /// stream of this name, so there must be none.
+    haunted: bool,
 }
 
 impl Entry {
@@ -27,7 +30,7 @@ impl Entry {
 
     /// No key, and nothing known about what was there before.
     pub(super) fn forgotten() -> Self {
-        Self { buried: true, ..Self::default() }
+        Self { buried: true, haunted: true, ..Self::default() }
     }
 
     /// What is left of a key that held `value`.
@@ -59,18 +62,25 @@ impl Entry {
     fn create(&self, rng: &mut StdRng, hyperloglogs: bool) -> Operation {
         match rng.random_range(0..8) {
             0..=5 if self.buried => Operation::Generic(Generic::Set(blob(rng))),
-            _ if self.buried => Value::stream().choose(rng, Scale::SMALL),
+            _ if self.buried && !self.haunted => Value::stream().choose(rng, Scale::SMALL),
+            _ if self.buried => Operation::Generic(Generic::Set(blob(rng))),
             0 => Operation::Generic(Generic::SetEx(blob(rng), seconds(rng))),
-            _ => Value::any(rng, hyperloglogs).choose(rng, Scale::SMALL),
+            _ => match Value::any(rng, hyperloglogs) {
+                Value::Stream(_) if self.haunted => Operation::Generic(Generic::Set(blob(rng))),
+                value => value.choose(rng, Scale::SMALL),
+            },
         }
     }
 
     /// Does what a node does, and tells what the node answers.
     pub(super) fn apply(&mut self, operation: &Operation, window: Window) -> Expected {
+        let (was_haunted, was_stream) = (self.haunted, self.buried || matches!(self.value, Some(Value::Stream(_))));
         let expected = match operation {
             Operation::Generic(generic) => generic.apply(self, window),
             typed => typed.apply(&mut self.value),
         };
+        let is_other = self.value.as_ref().is_some_and(|value| !matches!(value, Value::Stream(_)));
+        self.haunted = was_haunted || was_stream && is_other;
         if self.value.is_some() {
             self.buried = false;
         } else {

@@ -44,8 +44,12 @@ impl Value {
     }
 
     pub(super) fn whole(&self) -> Vec<Question> {
-        let length = (Operation::XLen.request(), Expected::count(self.entries.len()));
-        vec![length, (Operation::XRange.request(), self.all())]
+        let entries = (Operation::XRange.request(), self.all());
+        match self.entries.len() {
+            // Pika answers the length of a missing stream with an error.
+            0 => vec![entries],
+            length => vec![(Operation::XLen.request(), Expected::count(length)), entries],
+        }
     }
 
     fn all(&self) -> Expected {

@@ -65,8 +65,13 @@ impl Operation {
         let long = value.0.as_ref().is_some_and(|bytes| bytes.len() > LENGTH_MAX);
         match choice {
             5 | 6 if !long => Self::Append(blob(rng)),
-            7 => Self::SetRange(rng.random_range(0..LENGTH_MAX), blob(rng)),
-            8 => Self::SetBit(rng.random_range(0..LENGTH_MAX * 8), rng.random()),
+            7 => Self::SetRange(rng.random_range(0..LENGTH_MAX), without_nul(blob(rng))),
+            8 => {
+                let bit = rng.random_range(0..LENGTH_MAX * 8);
+                // Pika takes a cleared bit behind the end for no change, where Redis grows the string.
+                let inside = value.0.as_ref().is_some_and(|bytes| bit / 8 < bytes.len());
+                Self::SetBit(bit, !inside || rng.random())
+            }
             9 => Self::StrLen,
             _ => Self::Get,
         }
@@ -115,6 +120,11 @@ impl Operation {
             }
         }
     }
+}
+
+/// Pika's SETRANGE ends at the first NUL of its value.
+fn without_nul(bytes: Bytes) -> Bytes {
+    bytes.iter().map(|byte| (*byte).max(1)).collect()
 }
 
 /// The bytes, with zeros up to `length`.
