@@ -118,7 +118,8 @@ fn take_length(input: &[u8], at: &mut usize, sigil: u8) -> Result<usize, Command
             Some(byte @ b'0'..=b'9') => {
                 let digit = usize::from(byte - b'0');
                 // No array or string of a command reaches a gigabyte of bytes; a longer number is garbage.
-                value = Some(value * 10 + digit).filter(|&value| value <= LENGTH_MAX).ok_or(malformed(start))?;
+                value =
+                    Some(value * 10 + digit).filter(|&value| value <= LENGTH_MAX).ok_or_else(|| malformed(start))?;
                 index += 1;
             }
             Some(b'\r') if index > start + 1 => break,

@@ -17,12 +17,15 @@
 //! # Ok::<(), replication::slot::ParseError>(())
 //! ```
 
+pub mod binlog;
 mod change;
 mod command;
+mod error;
 mod offset;
 pub mod slot;
 
 pub use change::{Change, Effect, Extent};
 pub use command::{Command, CommandError};
+pub use error::{Error, Fault, Result};
 pub use offset::BinlogOffset;
 pub use slot::{Slot, SlotCount, SlotSet};
