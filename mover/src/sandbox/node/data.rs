@@ -20,7 +20,6 @@ use super::fault::{Fault, Result, WrongType};
 pub(super) struct Data {
     pub(super) store: Store,
     slots: SlotCount,
-    instances: usize,
 }
 
 /// What the column family `default` holds for a key.
@@ -39,13 +38,8 @@ pub(super) struct StringRow {
 }
 
 impl Data {
-    pub(super) fn new(store: Store, slots: SlotCount, instances: usize) -> Self {
-        Self { store, slots, instances }
-    }
-
-    /// How many RocksDB instances there are.
-    pub(super) fn instances(&self) -> usize {
-        self.instances
+    pub(super) fn new(store: Store, slots: SlotCount) -> Self {
+        Self { store, slots }
     }
 
     /// How many slots there are.
@@ -55,7 +49,7 @@ impl Data {
 
     /// The instance that holds a key.
     pub(super) fn instance(&self, key: &[u8]) -> usize {
-        self.slots.slot_of(key).instance(self.instances)
+        self.slots.slot_of(key).instance(self.store.instances())
     }
 
     /// What there is for a key, alive or not.
@@ -292,6 +286,16 @@ fn kind_name(kind: BaseKind) -> &'static str {
         BaseKind::Hash => "hash",
         BaseKind::Set => "set",
         BaseKind::Zset => "zset",
+    }
+}
+
+/// The type of a meta row as `TYPE` names it.
+pub(super) fn type_name(meta: &Meta<'_>) -> &'static str {
+    match meta {
+        Meta::String(_) => "string",
+        Meta::Base(base) => kind_name(base.kind),
+        Meta::List(_) => "list",
+        Meta::Stream(_) => "streams",
     }
 }
 

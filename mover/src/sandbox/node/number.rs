@@ -90,7 +90,8 @@ fn scaled(text: &[u8]) -> Option<i128> {
     };
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 18 || decimals.len() > DECIMALS || !all_digits(whole) || !all_digits(decimals) {
+    if whole.is_empty() || whole.len() > 18 || decimals.len() > DECIMALS || !all_digits(whole) || !all_digits(decimals)
+    {
         return None;
     }
     let magnitude: i128 = format!("{whole}{decimals:0<DECIMALS$}").parse().ok()?;
@@ -123,9 +124,14 @@ mod tests {
 
     #[test]
     fn counters_are_not() {
-        for (text, expected) in
-            [(&b""[..], Some(0)), (b"10\0", Some(10)), (b"\0x", Some(0)), (b" 12", Some(12)), (b"1x", None), (b"+3", Some(3))]
-        {
+        for (text, expected) in [
+            (&b""[..], Some(0)),
+            (b"10\0", Some(10)),
+            (b"\0x", Some(0)),
+            (b" 12", Some(12)),
+            (b"1x", None),
+            (b"+3", Some(3)),
+        ] {
             assert_eq!(counter(text), expected, "{text:?}");
         }
     }

@@ -90,9 +90,11 @@ mod tests {
     /// Elements whose register and rank are known from inverting the hash.
     #[test]
     fn elements_go_where_the_server_puts_them() {
-        for (element, register, rank) in
-            [([0x4d, 0x55, 0x4d, 0x58], 0, 1), ([0x50, 0xa7, 0x5f, 0x02], 5, 3), ([0x93, 0x4f, 0xa1, 0xe5], 131_071, 15)]
-        {
+        for (element, register, rank) in [
+            ([0x4d, 0x55, 0x4d, 0x58], 0, 1),
+            ([0x50, 0xa7, 0x5f, 0x02], 5, 3),
+            ([0x93, 0x4f, 0xa1, 0xe5], 131_071, 15),
+        ] {
             let mut registers = Registers::new();
             registers.add(&element);
             assert_eq!(registers.0[register], rank);

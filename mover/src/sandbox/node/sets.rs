@@ -115,7 +115,8 @@ pub(super) fn srandmember(call: &Call<'_>) -> Answer {
         Some(count) => {
             let count = all.len().min(usize::try_from(count).unwrap_or(usize::MAX));
             for place in 0..count {
-                all.swap(place, rand::random_range(place..all.len()));
+                let other = rand::random_range(place..all.len());
+                all.swap(place, other);
             }
             all.truncate(count);
             Reply::bulks(all)
