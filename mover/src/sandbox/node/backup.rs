@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! BGSAVE, and taking over a dump that someone else made.
+//!
+//! ```text
+//! <dir>/dump/<dump-prefix><YYYYMMDD>/db0/<i>/    a checkpoint of instance i
+//!                                       /info    seconds, host, port, log file, log offset: written last
+//! ```
+//!
+//! The position in `info` is that of the first entry of the log that is *not* in the dump. The day is that of UTC. As on
+//! the server, a second dump on the same day deletes the first one before it begins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use snapshot::{Info, UnixMillis};
+
+use super::core::{Core, DATA_DIR, DUMP_DIR};
+use super::error::Error;
+
+/// Rings for the task that saves. It must be called within the node's runtime.
+pub(super) fn request(core: &Core) {
+    if !core.saving.swap(true, Ordering::AcqRel) {
+        core.save_requested.notify_one();
+    }
+}
+
+/// Saves whenever somebody asks for it.
+pub(super) async fn save_on_request(core: Arc<Core>) {
+    loop {
+        core.save_requested.notified().await;
+        let saving = core.clone();
+        let saved = tokio::task::spawn_blocking(move || save(&saving)).await;
+        match saved {
+            Ok(Ok(())) => core.last_save.store(core.clock.now().0 / 1000, Ordering::Release),
+            // As on the server: the folder tells who looks at it, and the log of the process tells why.
+            Ok(Err(error)) => tracing::warn!(%error, "BGSAVE failed"),
+            Err(panic) => tracing::error!(%panic, "BGSAVE panicked"),
+        }
+        core.saving.store(false, Ordering::Release);
+    }
+}
+
+fn save(core: &Core) -> Result<(), Error> {
+    let started = Instant::now();
+    let dir = dump_dir(core);
+    remove(&dir)?;
+    let end = {
+        let _exclusive = core.database.blocking_write();
+        core.data.store.flush()?;
+        core.data.store.checkpoint(&dir)?;
+        core.log().end()
+    };
+    let info = Info { duration: started.elapsed(), host: "127.0.0.1".to_owned(), port: core.port, offset: end };
+    Ok(info.write(&dir)?)
+}
+
+fn dump_dir(core: &Core) -> PathBuf {
+    let day = format!("{}{}", core.settings.dump_prefix(), day_text(core.clock.now()));
+    core.dir.join(DUMP_DIR).join(day).join("db0")
+}
+
+/// Copies the instances of a dump to where a node in `dir` keeps its data. It never links: a node writes to its files.
+pub(super) fn copy_dump(dump: &Path, dir: &Path, instances: usize) -> Result<(), Error> {
+    let source = if dump.join(Info::FILE).exists() { dump.to_owned() } else { dump.join("db0") };
+    let target = dir.join(DATA_DIR);
+    if target.exists() {
+        return Err(Error::Occupied { path: target });
+    }
+    for index in 0..instances {
+        let (from, to) = (source.join(index.to_string()), target.join(index.to_string()));
+        if !from.is_dir() {
+            return Err(Error::NoDump { path: from });
+        }
+        fs::create_dir_all(&to).map_err(Error::io("create", &to))?;
+        for entry in fs::read_dir(&from).map_err(Error::io("list", &from))? {
+            let file = entry.map_err(Error::io("list", &from))?.path();
+            let name = file.file_name().unwrap_or_default();
+            fs::copy(&file, to.join(name)).map_err(Error::io("copy", &file))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The day of a time as `YYYYMMDD`, by the civil calendar.
+fn day_text(time: UnixMillis) -> String {
+    // Counted from 1 March of the year 0 in eras of 400 years, so that leap days come last.
+    let days = time.0 / 86_400_000 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_calendar() {
+        for (seconds, day) in
+            [(0, "19700101"), (951_782_400, "20000229"), (1_795_329_437, "20261122"), (4_107_542_399, "21000228")]
+        {
+            assert_eq!(day_text(UnixMillis(seconds * 1000)), day);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! INFO.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use super::call::{Answer, Call, is_word};
+use super::core::Core;
+use super::fault::Fault;
+use super::reply::Reply;
+
+/// INFO of everything or of one section; nothing of a section that there is not.
+pub(super) fn info(call: &Call<'_>) -> Answer {
+    let Some(section) = call.args.get(1) else {
+        return Ok(Reply::text(all(call.core)).into());
+    };
+    let is_keyspace = is_word(section, "keyspace");
+    if call.args.len() > if is_keyspace { 4 } else { 2 } {
+        return Err(Fault::SYNTAX);
+    }
+    if is_keyspace && let Some(what) = call.args.get(2) {
+        if !["0", "1", "off"].contains(&&*String::from_utf8_lossy(what)) {
+            return Err(Fault::SYNTAX);
+        }
+    }
+    if is_word(section, "all") {
+        return Ok(Reply::text(all(call.core)).into());
+    }
+    let found = SECTIONS.iter().find(|(name, _)| is_word(section, name));
+    Ok(Reply::text(found.map_or_else(String::new, |(_, write)| write(call.core))).into())
+}
+
+type Section = (&'static str, fn(&Core) -> String);
+
+const SECTIONS: [Section; 6] = [
+    ("server", server),
+    ("data", data),
+    ("clients", clients),
+    ("stats", stats),
+    ("replication", replication),
+    ("keyspace", keyspace),
+];
+
+fn all(core: &Core) -> String {
+    SECTIONS.map(|(_, write)| write(core)).join("\r\n")
+}
+
+fn server(core: &Core) -> String {
+    let uptime = core.stats.started.elapsed().as_secs();
+    section(
+        "Server",
+        &[
+            // What a real 4.0.1 says.
+            ("pika_version", "4.0.0".to_owned()),
+            ("os", std::env::consts::OS.to_owned()),
+            ("arch_bits", usize::BITS.to_string()),
+            ("process_id", std::process::id().to_string()),
+            ("tcp_port", core.port.to_string()),
+            ("uptime_in_seconds", uptime.to_string()),
+            ("uptime_in_days", (uptime / 86_400 + 1).to_string()),
+            ("run_id", format!("{:040x}", core.run_id)),
+        ],
+    )
+}
+
+fn data(core: &Core) -> String {
+    section("Data", &[("db_instances", core.data.store.instances().to_string())])
+}
+
+fn clients(core: &Core) -> String {
+    section("Clients", &[("connected_clients", core.stats.clients.load(Ordering::Relaxed).to_string())])
+}
+
+fn stats(core: &Core) -> String {
+    let yes_no = |value: bool| if value { "Yes" } else { "No" }.to_owned();
+    section(
+        "Stats",
+        &[
+            ("total_connections_received", core.stats.connections.load(Ordering::Relaxed).to_string()),
+            ("total_commands_processed", core.stats.commands.load(Ordering::Relaxed).to_string()),
+            ("is_bgsaving", yes_no(core.saving.load(Ordering::Acquire))),
+            ("is_scaning_keyspace", yes_no(false)),
+            ("is_compact", yes_no(false)),
+            ("is_slots_reloading", "No, , 0".to_owned()),
+            ("is_slots_cleaningup", "No, , 0".to_owned()),
+            ("is_slots_migrating", "No, , 0".to_owned()),
+        ],
+    )
+}
+
+fn replication(core: &Core) -> String {
+    let end = core.log().end();
+    let behind = u64::from(end.file).saturating_mul(core.settings.binlog_file_size()).saturating_add(end.position);
+    section(
+        "Replication(MASTER)",
+        &[
+            ("role", "master".to_owned()),
+            ("ReplicationID", String::new()),
+            ("connected_slaves", "0".to_owned()),
+            ("is_eligible_for_master_election", "true".to_owned()),
+            ("db0", format!("binlog_offset={} {},safety_purge=none", end.file, end.position)),
+            ("slave_repl_offset", behind.to_string()),
+        ],
+    )
+}
+
+/// The counts of the last scan for them; none has ever been made.
+fn keyspace(_: &Core) -> String {
+    let mut text = section("Keyspace", &[]);
+    text.push_str("# Use \"info keyspace 1\" to do async statistics\r\n");
+    for kind in ["Strings", "Hashes", "Lists", "Zsets", "Sets", "Streams"] {
+        write!(text, "db0 {kind}_keys=0, expires=0, invalid_keys=0\r\n").expect("a string takes everything");
+    }
+    text
+}
+
+fn section(title: &str, lines: &[(&str, String)]) -> String {
+    let mut text = format!("# {title}\r\n");
+    for (name, value) in lines {
+        write!(text, "{name}:{value}\r\n").expect("a string takes everything");
+    }
+    text
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The node against what a real server did, and on its own.
+
+mod client;
+mod files;
+mod golden;
+mod quirks;
+mod sessions;
