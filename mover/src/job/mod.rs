@@ -107,9 +107,9 @@ impl Job {
     async fn carry(&self, plan: &Plan, taken: &Taken, checkpoint: Arc<Checkpoint>, line: &Line) -> Result<Report> {
         let known = Arc::new(Known::new());
         let begin = Instant::now();
-        self.progress.enter(Phase::Copy);
         self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
         self.progress.watch(line.watermark());
+        self.progress.enter(Phase::Copy);
         let copied = copy::run(&checkpoint, &self.options, line, &known).await?;
         let copy_time = begin.elapsed();
         info!(keys = copied.keys, bytes = copied.bytes, ?copy_time, "copied");

@@ -17,7 +17,7 @@ use redis::Value;
 use replication::binlog::{Spool, Tail};
 use replication::{BinlogOffset, Change, Effect};
 use snapshot::{Checkpoint, ScanRequest};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
@@ -70,8 +70,11 @@ impl<'a> Verify<'a> {
     /// Compares everything, repairs what can be, and returns when both sides are equal.
     pub(super) async fn run(mut self, follower: &mut Follower) -> Result<VerifyReport> {
         self.checkpoint_keys(follower).await?;
+        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
         self.logged_keys(follower).await?;
+        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the log");
         self.target_keys(follower).await?;
+        debug!(suspects = self.suspects.len(), "looked for keys that only the target has");
         let left = self.settle(follower, false).await?;
         if !left.is_empty() {
             info!(keys = left.len(), first = %examples(&left), "differ without a change in the log, reading them again");
@@ -150,12 +153,12 @@ impl<'a> Verify<'a> {
             keys.iter().for_each(|key| {
                 pipeline.cmd("EXISTS").arg(&key[..]);
             });
-            for (key, reply) in keys.into_iter().zip(client.ask_all(&mut pipeline).await?) {
+            let (replies, _) = tokio::try_join!(client.ask_all(&mut pipeline), follower.round())?;
+            for (key, reply) in keys.into_iter().zip(replies) {
                 if reply != Value::Int(1) {
                     self.suspect(key.into())?;
                 }
             }
-            follower.round().await?;
             cursor = next;
         }
         Ok(())
@@ -163,11 +166,10 @@ impl<'a> Verify<'a> {
 
     /// Compares a chunk of keys; what differs becomes a suspect.
     async fn chunk(&mut self, keys: Vec<Bytes>, follower: &mut Follower) -> Result<()> {
-        let differing = self.compare(&keys).await?;
+        let (differing, _) = tokio::try_join!(self.compare(&keys), follower.round())?;
         self.report.keys += keys.len() as u64;
         self.progress.verified(self.report.keys);
-        differing.into_iter().try_for_each(|key| self.suspect(key))?;
-        follower.round().await.map(drop)
+        differing.into_iter().try_for_each(|key| self.suspect(key))
     }
 
     fn suspect(&mut self, key: Bytes) -> Result<()> {
@@ -204,6 +206,9 @@ impl<'a> Verify<'a> {
             let touched = follower.touched();
             unexplained = differing.iter().filter(|key| !touched.contains(*key)).cloned().collect();
             self.suspects = differing.into_iter().collect();
+            if unexplained.is_empty() && attempt > 0 {
+                break;
+            }
         }
         if repaired && !unexplained.is_empty() {
             warn!(keys = unexplained.len(), "still differ after a repair");
