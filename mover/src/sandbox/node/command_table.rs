@@ -67,7 +67,7 @@ pub(super) enum SessionCommand {
 /// Which arguments are keys to lock.
 #[derive(Clone, Copy)]
 pub(super) enum Keys {
-    /// None. On the server such writes wait for each other.
+    /// None. Writes without a key wait for each other, as on the server; reads wait for nobody.
     None,
     /// The first.
     First,
@@ -132,7 +132,13 @@ impl Keys {
 /// Longer than any name.
 const NAME_MAX: usize = 24;
 
+/// A read of one key. Where the server reads from a snapshot, here the key is locked.
 const fn read(name: &'static str, arity: i32, handler: Handler) -> Entry {
+    Entry { name, arity, writes: false, keys: Keys::First, run: Run::Now(handler) }
+}
+
+/// A read of several keys, which need not agree, or of none.
+const fn view(name: &'static str, arity: i32, handler: Handler) -> Entry {
     Entry { name, arity, writes: false, keys: Keys::None, run: Run::Now(handler) }
 }
 
@@ -163,21 +169,21 @@ static TABLE: &[Entry] = &[
     session("unwatch", 1, SessionCommand::Unwatch),
     session("watch", -2, SessionCommand::Watch),
     // The server.
-    read("bgsave", -1, admin::bgsave),
-    read("config", -2, settings::config),
-    read("dbsize", 1, admin::dbsize),
-    read("echo", 2, admin::echo),
+    view("bgsave", -1, admin::bgsave),
+    view("config", -2, settings::config),
+    view("dbsize", 1, admin::dbsize),
+    view("echo", 2, admin::echo),
     Entry { name: "flushall", arity: 1, writes: true, keys: Keys::None, run: Run::Flush },
     Entry { name: "flushdb", arity: -1, writes: true, keys: Keys::None, run: Run::Flush },
-    read("info", -1, info::info),
-    read("lastsave", 1, admin::lastsave),
+    view("info", -1, info::info),
+    view("lastsave", 1, admin::lastsave),
     write("slotsdel", -2, Keys::None, admin::slotsdel),
-    read("slotshashkey", -2, admin::slotshashkey),
-    read("slotsinfo", -1, admin::slotsinfo),
-    read("time", 1, admin::time),
+    view("slotshashkey", -2, admin::slotshashkey),
+    view("slotsinfo", -1, admin::slotsinfo),
+    view("time", 1, admin::time),
     // Keys of any type.
     write("del", -2, Keys::All, keys::del),
-    read("exists", -2, keys::exists),
+    view("exists", -2, keys::exists),
     write("expire", 3, Keys::First, keys::expire),
     write("expireat", 3, Keys::First, keys::expireat),
     slow("keys", -2, key_scan::keys),
@@ -200,7 +206,7 @@ static TABLE: &[Entry] = &[
     write("incr", 2, Keys::First, strings::incr),
     write("incrby", 3, Keys::First, strings::incrby),
     write("incrbyfloat", 3, Keys::First, strings::incrbyfloat),
-    read("mget", -2, strings::mget),
+    view("mget", -2, strings::mget),
     write("mset", -3, Keys::Pairs, strings::mset),
     write("msetnx", -3, Keys::Pairs, strings::msetnx),
     write("pksetexat", 4, Keys::First, strings::pksetexat_command),
@@ -218,7 +224,7 @@ static TABLE: &[Entry] = &[
     write("setbit", 4, Keys::First, bits::setbit),
     // HyperLogLogs.
     write("pfadd", -2, Keys::First, hyperloglogs::pfadd),
-    read("pfcount", -2, hyperloglogs::pfcount),
+    view("pfcount", -2, hyperloglogs::pfcount),
     write("pfmerge", -2, Keys::First, hyperloglogs::pfmerge),
     // Hashes.
     write("hdel", -3, Keys::First, hashes::hdel),
@@ -304,10 +310,10 @@ static TABLE: &[Entry] = &[
     // Streams.
     write("xadd", -4, Keys::First, streams::xadd),
     write("xdel", -3, Keys::First, streams::xdel),
-    read("xinfo", -2, streams::xinfo),
+    view("xinfo", -2, streams::xinfo),
     read("xlen", 2, streams::xlen),
     read("xrange", -4, streams::xrange),
-    read("xread", -3, streams::xread),
+    view("xread", -3, streams::xread),
     read("xrevrange", -4, streams::xrevrange),
     write("xtrim", -2, Keys::First, streams::xtrim),
 ];

@@ -71,6 +71,11 @@ impl Connection {
                         return Ok(None);
                     }
                 }
+                // An argument takes more memory than its bytes, so their number has a bound of its own.
+                Err(CommandError::Incomplete) if announced(&input) > ARGUMENTS_MAX => {
+                    self.refuse("request has too many arguments").await?;
+                    return Ok(None);
+                }
                 Err(CommandError::Incomplete) => return Ok(Some(input)),
                 Err(error @ CommandError::Malformed { .. }) => {
                     self.refuse(&error.to_string()).await?;
@@ -122,6 +127,12 @@ impl Connection {
     }
 }
 
+/// How many arguments the request at the front says that it has.
+fn announced(input: &[u8]) -> usize {
+    let digits = input.iter().skip(1).take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: usize, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
+}
+
 /// Counts a client as long as it is served.
 struct Counted(Arc<Core>);
 
@@ -137,3 +148,5 @@ const READ_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 256 << 10;
 /// The longest request: an argument of 512 MiB and what surrounds it.
 const REQUEST_MAX: usize = (512 << 20) + (64 << 10);
+/// The most arguments of a request.
+const ARGUMENTS_MAX: usize = 1 << 20;

@@ -2,7 +2,7 @@
 //! The node without its network: locks, store and log, and the order in which a command goes through them.
 //!
 //! ```text
-//! record locks of the keys ─▶ shared lock of the database ─▶ execute ─▶ append to the log ─▶ answer
+//! shared lock of the database ─▶ record locks of the keys ─▶ execute ─▶ append to the log ─▶ answer
 //! ```
 //!
 //! As on the server, an entry is appended after its change is made and while the key is still locked. So for one key the
@@ -21,12 +21,13 @@ use tokio::sync::{Notify, RwLock};
 
 use super::call::{Call, Done, Logged};
 use super::clock::Clock;
-use super::command_table::{Entry, Handler};
+use super::command_table::{Entry, Handler, Keys};
 use super::config::NodeConfig;
 use super::cursor::Cursors;
 use super::data::Data;
 use super::error::Error;
 use super::fault::{Fault, Result};
+use super::keyspace::Keyspace;
 use super::locks::RecordLocks;
 use super::reply::Reply;
 use super::settings::Settings;
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub(super) watches: Watches,
     pub(super) clock: Clock,
     pub(super) stats: Stats,
+    pub(super) keyspace: Keyspace,
     /// Held shared by every command and exclusively by BGSAVE and FLUSHDB.
     pub(super) database: RwLock<()>,
     /// Rings after every push, for those who wait with BLPOP or BRPOP.
@@ -85,6 +87,7 @@ impl Core {
                 clients: AtomicU64::new(0),
                 commands: AtomicU64::new(0),
             },
+            keyspace: Keyspace::default(),
             database: RwLock::new(()),
             pushed: Notify::new(),
             save_requested: Notify::new(),
@@ -100,22 +103,24 @@ impl Core {
 
     /// Executes a command. The caller holds the database lock, shared.
     pub(super) fn execute(&self, entry: &Entry, handler: Handler, command: &Command) -> Reply {
-        if !entry.writes {
-            return match handler(&self.call(command)) {
-                Ok(done) => done.reply,
-                Err(fault) => fault.reply(),
-            };
+        if !entry.writes && matches!(entry.keys, Keys::None) {
+            return self.execute_locked(entry, handler, command);
         }
         let keys = entry.keys.of(command.args());
-        self.watches.touch(&keys);
+        if entry.writes {
+            self.watches.touch(&keys);
+        }
         let _locks = self.locks.lock(&keys);
-        self.execute_locked(handler, command)
+        self.execute_locked(entry, handler, command)
     }
 
     /// Executes a command whose record locks are held.
-    pub(super) fn execute_locked(&self, handler: Handler, command: &Command) -> Reply {
+    pub(super) fn execute_locked(&self, entry: &Entry, handler: Handler, command: &Command) -> Reply {
         let done = handler(&self.call(command));
-        self.finish(command, done)
+        match entry.writes {
+            true => self.finish(command, done),
+            false => done.map_or_else(Fault::reply, |done| done.reply),
+        }
     }
 
     /// Logs what a write has done, under the locks that it did it under, and gives its answer.

@@ -29,7 +29,7 @@ pub(super) fn geoadd(call: &Call<'_>) -> Answer {
 
 /// GEOPOS.
 pub(super) fn geopos(call: &Call<'_>) -> Answer {
-    each_point(call, |point| coordinates(point))
+    each_point(call, coordinates)
 }
 
 /// GEOHASH.

@@ -2,11 +2,13 @@
 //! INFO.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::call::{Answer, Call, is_word};
-use super::core::Core;
+use super::core::{Core, DATA_DIR, LOG_DIR};
 use super::fault::Fault;
+use super::keyspace;
 use super::reply::Reply;
 
 /// INFO of everything or of one section; nothing of a section that there is not.
@@ -18,9 +20,11 @@ pub(super) fn info(call: &Call<'_>) -> Answer {
     if call.args.len() > if is_keyspace { 4 } else { 2 } {
         return Err(Fault::SYNTAX);
     }
-    if is_keyspace && let Some(what) = call.args.get(2) {
-        if !["0", "1", "off"].contains(&&*String::from_utf8_lossy(what)) {
-            return Err(Fault::SYNTAX);
+    if let Some(what) = call.args.get(2) {
+        match what.as_ref() {
+            b"1" => keyspace::request(call.core),
+            b"0" | b"off" => {}
+            _ => return Err(Fault::SYNTAX),
         }
     }
     if is_word(section, "all") {
@@ -38,7 +42,7 @@ const SECTIONS: [Section; 6] = [
     ("clients", clients),
     ("stats", stats),
     ("replication", replication),
-    ("keyspace", keyspace),
+    ("keyspace", keyspace::shown),
 ];
 
 fn all(core: &Core) -> String {
@@ -64,7 +68,8 @@ fn server(core: &Core) -> String {
 }
 
 fn data(core: &Core) -> String {
-    section("Data", &[("db_instances", core.data.store.instances().to_string())])
+    let size = |folder: &str| size_of(&core.dir.join(folder)).to_string();
+    section("Data", &[("db_size", size(DATA_DIR)), ("log_size", size(LOG_DIR))])
 }
 
 fn clients(core: &Core) -> String {
@@ -104,20 +109,22 @@ fn replication(core: &Core) -> String {
     )
 }
 
-/// The counts of the last scan for them; none has ever been made.
-fn keyspace(_: &Core) -> String {
-    let mut text = section("Keyspace", &[]);
-    text.push_str("# Use \"info keyspace 1\" to do async statistics\r\n");
-    for kind in ["Strings", "Hashes", "Lists", "Zsets", "Sets", "Streams"] {
-        write!(text, "db0 {kind}_keys=0, expires=0, invalid_keys=0\r\n").expect("a string takes everything");
-    }
-    text
-}
-
 fn section(title: &str, lines: &[(&str, String)]) -> String {
     let mut text = format!("# {title}\r\n");
     for (name, value) in lines {
         write!(text, "{name}:{value}\r\n").expect("a string takes everything");
     }
     text
+}
+
+/// Bytes of the files in a folder and below it. What is being deleted meanwhile counts nothing.
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(what) if what.is_dir() => size_of(&entry.path()),
+            Ok(what) => what.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }

@@ -41,6 +41,7 @@ mod hyperloglogs;
 mod info;
 mod key_scan;
 mod keys;
+mod keyspace;
 mod lists;
 mod locks;
 mod number;

@@ -21,7 +21,7 @@ pub(super) enum Reply {
     /// No array.
     NullArray,
     /// Answers in a row.
-    Array(Vec<Reply>),
+    Array(Vec<Self>),
 }
 
 impl Reply {

@@ -13,11 +13,12 @@ use super::config::NodeConfig;
 use super::connection;
 use super::core::Core;
 use super::error::Error;
+use super::keyspace;
 
 /// A running node.
 ///
-/// Dropping it is what a kill is to a server: clients lose their connections, and the log keeps its zeros. [`Node::stop`]
-/// ends it cleanly. Either way it can be started again in the same folder.
+/// [`Node::stop`] ends it cleanly, [`Node::kill`] as a kill ends a server; dropping it is a kill that does not wait for the
+/// end. Either way it can be started again in the same folder.
 pub struct Node {
     core: Arc<Core>,
     addr: SocketAddr,
@@ -40,6 +41,7 @@ impl Node {
         tasks.spawn(accept(core.clone(), listener));
         tasks.spawn(purge_now_and_then(core.clone()));
         tasks.spawn(backup::save_on_request(core.clone()));
+        tasks.spawn(keyspace::count_on_request(core.clone()));
         Ok(Self { core, addr, tasks })
     }
 
@@ -80,13 +82,25 @@ impl Node {
     /// # Errors
     ///
     /// The log cannot be cut.
-    pub async fn stop(mut self) -> Result<(), Error> {
+    pub async fn stop(self) -> Result<(), Error> {
+        let core = self.end().await;
+        blocking(move || core.close()).await
+    }
+
+    /// Ends it as a kill ends a server: sessions end after the command they are at, and the log stays as it is. When this
+    /// returns, another node can be started in the folder.
+    pub async fn kill(self) {
+        drop(self.end().await);
+    }
+
+    /// Ends all tasks and takes the core from the last of them.
+    async fn end(mut self) -> Core {
         self.tasks.shutdown().await;
         let mut core = self.core;
         loop {
             // A KEYS or BGSAVE that runs on a thread of its own cannot be interrupted, and ends soon.
             match Arc::try_unwrap(core) {
-                Ok(core) => return blocking(move || core.close()).await,
+                Ok(core) => return core,
                 Err(shared) => core = shared,
             }
             sleep(Duration::from_millis(1)).await;

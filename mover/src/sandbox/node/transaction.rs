@@ -107,15 +107,14 @@ impl Session {
     }
 
     fn execute_all(&mut self, core: &Core, commands: &[(&'static Entry, Command)]) -> Vec<Reply> {
-        let writes = || commands.iter().filter(|(entry, _)| entry.writes);
-        let keys: Vec<&Bytes> = writes().flat_map(|(entry, command)| entry.keys.of(command.args())).collect();
-        core.watches.touch(&keys);
+        let written = commands.iter().filter(|(entry, _)| entry.writes);
+        core.watches.touch(&written.flat_map(|(entry, command)| entry.keys.of(command.args())).collect::<Vec<_>>());
+        let keys: Vec<&Bytes> = commands.iter().flat_map(|(entry, command)| entry.keys.of(command.args())).collect();
         let _locks = core.lock(&keys);
         let mut replies = Vec::with_capacity(commands.len());
         for (entry, command) in commands {
             replies.push(match entry.run {
-                Run::Now(handler) | Run::Slowly(handler) if entry.writes => core.execute_locked(handler, command),
-                Run::Now(handler) | Run::Slowly(handler) => core.execute(entry, handler, command),
+                Run::Now(handler) | Run::Slowly(handler) => core.execute_locked(entry, handler, command),
                 Run::Flush => {
                     let flushed = core.flush_unless_saving(entry.name == "flushall");
                     flushed.map_or_else(Fault::reply, |()| Reply::OK)

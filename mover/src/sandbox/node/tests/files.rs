@@ -23,9 +23,7 @@ async fn goes_on_where_it_was_stopped_or_killed() {
         if stops {
             node.stop().await.unwrap();
         } else {
-            drop(node);
-            // The sessions of a dropped node end at their next turn, and only then the files are free.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            node.kill().await;
         }
     }
     let logged = logged(dir.path(), BinlogOffset::default());

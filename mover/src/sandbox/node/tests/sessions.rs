@@ -46,7 +46,7 @@ async fn a_pipeline_is_answered_in_order_however_it_is_cut() {
 #[tokio::test]
 async fn who_breaks_the_protocol_is_told_and_closed() {
     let (_dir, node) = node().await;
-    for garbage in ["GET k\r\n", "*1\r\n+OK\r\n", "*99999999999\r\n"] {
+    for garbage in ["GET k\r\n", "*1\r\n+OK\r\n", "*99999999999\r\n", "*1048577\r\n$3"] {
         let mut client = Client::of(&node).await;
         client.send(garbage.as_bytes()).await;
         assert!(error(&client.receive().await.unwrap()).starts_with("ERR Protocol error"), "{garbage}");
@@ -117,6 +117,7 @@ async fn a_pop_waits_for_an_element_or_its_time() {
     assert_eq!(client.call("LLEN b").await, Reply::Integer(1));
     // Who goes while waiting takes nothing.
     let mut gone = Client::of(&node).await;
+    gone.call("PING").await;
     gone.send(b"*3\r\n$5\r\nBLPOP\r\n$1\r\nc\r\n$1\r\n0\r\n").await;
     drop(gone);
     while node.core().stats.clients.load(std::sync::atomic::Ordering::Relaxed) > 1 {
@@ -147,6 +148,12 @@ async fn tells_about_itself_like_the_server() {
     assert_eq!(client.call("CONFIG SET expire-logs-nums 5").await, Reply::Status("OK"));
     let refused = "ERR Invalid argument '0' for CONFIG SET 'expire-logs-nums'";
     assert_eq!(error(&client.call("CONFIG SET expire-logs-nums 0").await), refused);
+    client.call("INFO keyspace 1").await;
+    while text(&client.call("INFO keyspace 0").await).contains("In Processing") {
+        tokio::task::yield_now().await;
+    }
+    let counted = text(&client.call("INFO keyspace").await);
+    assert!(counted.contains("db0 Strings_keys=1, expires=0, invalid_keys=0\r\n"), "{counted}");
     assert_eq!(error(&client.call("NoSuch x").await), "ERR unknown command \"nosuch\"");
     assert_eq!(error(&client.call("SREM k").await), "ERR wrong number of arguments for 'smembers' command");
     assert_eq!(client.call("SLOTSHASHKEY foo {tag}x").await, Reply::Array([289, 899].map(Reply::Integer).to_vec()));
