@@ -176,7 +176,9 @@ mod tests {
         }
 
         #[test]
-        fn every_prefix_is_incomplete(args in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..4)) {
+        fn every_prefix_is_incomplete(
+            args in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..4),
+        ) {
             let whole = encoded(&Command::new(args));
             for length in 0..whole.len() {
                 prop_assert_eq!(Command::decode(whole.slice(..length)), Err(CommandError::Incomplete));

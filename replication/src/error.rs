@@ -149,6 +149,16 @@ pub enum Fault {
 }
 
 impl Error {
+    /// Whether the log can never be read on from that position, so that only a new snapshot helps. The others may go
+    /// away by themselves or by an operator's help.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Corrupt { fault, .. } => !matches!(fault, Fault::ManifestShort | Fault::ManifestAhead { .. }),
+            Self::Purged { .. } | Self::Beyond { .. } | Self::Replaced { .. } => true,
+            Self::Io { .. } | Self::Link { .. } | Self::Oversized { .. } => false,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }

@@ -6,15 +6,38 @@
 //! script of what happened, so an entry becomes a [`Change`], and whoever wants the data reads it from the source.
 //!
 //! [`SlotCount`] maps a key to its [`Slot`], a [`SlotSet`] is a choice of slots. A [`Command`] is one RESP array, a
-//! [`BinlogOffset`] a position in the log.
+//! [`BinlogOffset`] a position in the log. A [`Tail`](binlog::Tail) follows a log and gives its
+//! [`Item`](binlog::Item)s, a [`Spool`](binlog::Spool) keeps the files from being purged, and [`Effect::of_item`] says
+//! what an item touched. Every [`Error`] names the file, and the place in it.
 //!
 //! ```
-//! use replication::{SlotCount, SlotSet};
+//! use replication::binlog::{Tail, UnixSeconds, Writer, first_file};
+//! use replication::{BinlogOffset, Change, Command, Effect, SlotCount, SlotSet};
 //!
-//! let slots: SlotSet = "289,800-899".parse()?;
-//! assert!(slots.contains(SlotCount::CODIS.slot_of(b"foo")));
-//! assert!(slots.contains(SlotCount::CODIS.slot_of(b"{tag}x")));
-//! # Ok::<(), replication::slot::ParseError>(())
+//! # let dir = tempfile::tempdir()?;
+//! # let log = dir.path().join("log_db0");
+//! // What the server does.
+//! let mut writer = Writer::open(&log, 100 << 20)?;
+//! writer.append(&Command::new(["HSET", "foo", "field", "value"]), UnixSeconds::now())?;
+//! writer.append(&Command::new(["SET", "bar", "value"]), UnixSeconds::now())?;
+//!
+//! // What the mover does: which keys of these slots must be read again?
+//! let wanted: SlotSet = "289,800-899".parse()?;
+//! let mut tail = Tail::open(&log, BinlogOffset::new(first_file(&log)?, 0))?;
+//! let mut dirty = Vec::new();
+//! while let Some(item) = tail.next()? {
+//!     let Effect::Changes(changes) = Effect::of_item(&item) else { continue };
+//!     for change in changes {
+//!         match change {
+//!             Change::All => panic!("the database was flushed"),
+//!             Change::Key { key, .. } if wanted.contains(SlotCount::CODIS.slot_of(&key)) => dirty.push(key),
+//!             Change::Key { .. } => {}
+//!         }
+//!     }
+//! }
+//! assert_eq!(dirty, ["foo"]);
+//! assert_eq!(tail.position(), tail.end()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod binlog;
@@ -23,6 +46,7 @@ mod command;
 mod error;
 mod offset;
 pub mod slot;
+mod table;
 
 pub use change::{Change, Effect, Extent};
 pub use command::{Command, CommandError};

@@ -59,7 +59,8 @@ impl Reader {
     }
 
     /// Takes the file as complete, because the log goes on in another: everything in it may be read now. Zeros behind
-    /// the last item are no error, for a server that is killed and then begins a new file leaves them there.
+    /// the last item are no error, for a server that is killed and then begins a new file leaves them there. An item
+    /// that it was about to log when it was killed may be given as well; then the first item of the next file tells.
     ///
     /// # Errors
     /// [`Error::Io`] when the length of the file cannot be told.
@@ -83,7 +84,6 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for anything that Pika cannot have written, [`Error::Io`] when reading fails.
-    // Not an `Iterator`: `None` is for now, not for ever.
     #[expect(clippy::should_implement_trait, reason = "None may be followed by further items")]
     pub fn next(&mut self) -> Result<Option<Item>> {
         let Some((payload, end)) = self.join()? else {
@@ -204,7 +204,7 @@ impl Reader {
             Err(error) => return Err(Error::io("read", &self.path)(error)),
         }
         self.block = Block { start: from, bytes: bytes.into() };
-        Ok(self.block.slice(from, behind).expect("an item's end and a fragment's end never cross"))
+        Ok(self.block.slice(from, behind).expect("read up to the block's end or the log's"))
     }
 
     /// A buffer for an item that begins with this fragment. Its claimed length is a hint, not a promise.

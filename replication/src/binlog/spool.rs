@@ -49,10 +49,7 @@ impl Spool {
     /// As [`Spool::create`].
     pub fn follow(&mut self) -> Result<BinlogOffset> {
         let end = self.manifest()?.end;
-        for number in self.next..=end.file {
-            self.keep(number)?;
-            self.next = number.saturating_add(1);
-        }
+        self.reach(end.file)?;
         Ok(end)
     }
 
@@ -93,6 +90,15 @@ impl Spool {
     /// What [`Manifest::read`] gives.
     pub fn manifest(&self) -> Result<Manifest> {
         Manifest::read_beside(&self.log_dir, &self.dir)
+    }
+
+    /// Links what is not linked yet, up to file `last`, which the log has begun.
+    pub(crate) fn reach(&mut self, last: u32) -> Result<()> {
+        for number in self.next..=last {
+            self.keep(number)?;
+            self.next = number.saturating_add(1);
+        }
+        Ok(())
     }
 
     fn keep(&self, number: u32) -> Result<()> {

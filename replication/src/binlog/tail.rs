@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 
 /// Follows a log over all its files, up to where its manifest says that it ends, and never further.
 ///
-/// It does not wait: [`Tail::next`] gives `None` at the end, and the caller decides when to ask again. When it gave
-/// `None`, [`Tail::position`] is at or behind any end that was read from the same log before that call.
+/// It does not wait: [`Tail::next`] gives `None` at the end, and the caller decides when to ask again. Once it has
+/// given `None`, [`Tail::position`] is no less than any end that was read from the same log before that call.
 #[derive(Debug)]
 pub struct Tail {
     place: Place,
@@ -30,11 +30,10 @@ enum Place {
 }
 
 impl Tail {
-    /// Follows the log in `log_dir` from `from`, which is the end of an item (as in the `info` of a BGSAVE) or the start
-    /// of a file.
+    /// Follows the log in `log_dir` from `from`: the end of an item, as a BGSAVE notes it, or the start of a file.
     ///
-    /// The logic id of the first item is taken as it is, and checked from then on. An offset that is no item boundary is
-    /// found out by the first item, which carries its own position; only at the start of a file there is none to compare.
+    /// The logic id of the first item is taken as it is, and checked from then on. An offset that is no boundary of
+    /// items is found out at the first item, which carries its own position.
     ///
     /// # Errors
     /// [`Error::Purged`] when that file is gone, [`Error::Beyond`] when the log does not reach so far, and what
@@ -84,11 +83,12 @@ impl Tail {
         Ok(self.place.manifest()?.end)
     }
 
-    fn open_at(place: Place, from: BinlogOffset) -> Result<Self> {
+    fn open_at(mut place: Place, from: BinlogOffset) -> Result<Self> {
         let end = place.manifest()?.end;
         if from > end {
             return Err(Error::Beyond { dir: place.log_dir().to_owned(), position: from, end });
         }
+        place.prepare(from.file)?;
         let mut reader = Reader::open(place.dir(), from)?;
         Self::limit(&mut reader, end)?;
         Ok(Self { place, reader, end })
@@ -96,7 +96,7 @@ impl Tail {
 
     /// Goes on to the next file.
     fn turn(&mut self) -> Result<()> {
-        self.place.prepare()?;
+        self.place.prepare(self.reader.position().file.saturating_add(1))?;
         let mut reader = self.reader.open_next(self.place.dir())?;
         Self::limit(&mut reader, self.end)?;
         self.reader = reader;
@@ -147,11 +147,11 @@ impl Place {
         }
     }
 
-    /// Makes sure that the next file is where it is looked for.
-    fn prepare(&mut self) -> Result<()> {
+    /// Makes sure that file `number`, which the log has begun, is where it is looked for.
+    fn prepare(&mut self, number: u32) -> Result<()> {
         match self {
             Self::Live(_) => Ok(()),
-            Self::Spooled(spool) => spool.follow().map(drop),
+            Self::Spooled(spool) => spool.reach(number),
         }
     }
 }
