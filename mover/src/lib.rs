@@ -7,6 +7,7 @@ pub mod endpoint;
 mod error;
 pub mod flow;
 pub mod job;
+pub mod inspect;
 pub mod routing;
 pub mod sandbox;
 pub mod sink;

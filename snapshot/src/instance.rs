@@ -7,6 +7,7 @@ use rocksdb::{BlockBasedOptions, Cache, DB, DBRawIterator, DBRecoveryMode, Optio
 
 use crate::error::{Error, Result};
 use crate::format::{Column, LIST_COMPARATOR, SCORE_COMPARATOR, compare_list_keys, compare_score_keys};
+use crate::wal::find_foreign_record;
 
 /// One RocksDB of a checkpoint, opened so that nothing in its directory is changed or added.
 pub(crate) struct Instance {
@@ -18,6 +19,9 @@ impl Instance {
     /// Opens the instance in `dir`, which must have the column families of Pika 4.0 and no others.
     pub(crate) fn open(dir: PathBuf) -> Result<Self> {
         check_columns(&dir)?;
+        if let Some((log, at)) = find_foreign_record(&dir).map_err(Error::io(&dir))? {
+            return Err(Error::layout(&dir.join(log), format!("has a damaged record at byte {at}")));
+        }
         let mut options = Options::default();
         options.set_max_open_files(OPEN_FILES_MAX);
         options.set_paranoid_checks(true);

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use snapshot::{Error, UnixMillis};
+use snapshot::format::Version;
+use snapshot::{Body, Error, Store, UnixMillis};
 
-use crate::harness::{Keys, everything, files, golden, golden_copy, scan};
+use crate::harness::{self, Keys, everything, files, golden, golden_copy, scan};
+use crate::writer::write_key;
 
 const NOW: UnixMillis = UnixMillis(1_795_329_436_775);
 
@@ -127,5 +129,32 @@ fn info() {
         fs::write(&path, bad).unwrap();
         let error = scan(dump.path(), &everything(NOW)).unwrap_err();
         assert!(matches!(&error, Error::Info { line, .. } if *line > 0), "{error}");
+    }
+}
+
+#[test]
+fn a_write_ahead_log_is_read_and_never_half_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("dump");
+    let store = Store::open(&dump, 1).unwrap();
+    for number in 10..13 {
+        write_key(&store, format!("key{number}").as_bytes(), Version(1), &Body::String("value".into()), None);
+    }
+    // Closing leaves the rows in the log.
+    drop(store);
+    harness::info().write(&dump).unwrap();
+    let (whole, _) = scan(&dump, &everything(NOW)).unwrap();
+    assert_eq!(whole.len(), 3);
+
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+    let log = files(&dump).into_keys().find(is_log).unwrap().strip_prefix(&dump).unwrap().to_owned();
+    let record = fs::metadata(dump.join(&log)).unwrap().len() as usize / 3;
+    for at in (1..record).step_by(5) {
+        assert!(is_seen(&dump, &log, &whole, |bytes| bytes.truncate(record + at)), "cut at {at}");
+        assert!(is_seen(&dump, &log, &whole, |bytes| bytes[record + at] ^= 1 << (at % 8)), "flip at {at}");
+    }
+    // The length and the type of a record.
+    for (at, bit) in (4..7).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        assert!(is_seen(&dump, &log, &whole, |bytes| bytes[record + at] ^= 1 << bit), "flip of bit {bit} at {at}");
     }
 }

@@ -202,3 +202,15 @@ fn a_copy_opens_for_writing_and_saves_the_same() {
     let (keys, _) = scan(saved.path(), &everything(now)).unwrap();
     assert_eq!(keys, scan(&harness::golden(), &everything(now)).unwrap().0);
 }
+
+#[test]
+fn threads_scan_side_by_side() {
+    let checkpoint = Checkpoint::open(harness::golden(), SlotCount::CODIS, None).unwrap();
+    let request = everything(taken_at(&expected()));
+    let count = |instance| checkpoint.scan(instance, &request, |_| ControlFlow::Continue(())).unwrap().keys;
+    let together: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|thread| scope.spawn(move || count(thread % 3))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(together, 2 * (0..3).map(count).sum::<u64>());
+}
