@@ -60,7 +60,7 @@ async fn a_list_is_like_a_vector() {
                     false => ("RPOP", model.pop()),
                 };
                 let reply = client.call(&format!("{verb} l")).await;
-                assert_eq!(reply, popped.map_or(Reply::Null, |element| Reply::bulk(element)));
+                assert_eq!(reply, popped.map_or(Reply::Null, Reply::bulk));
             }
             7 => {
                 if let Some(place) = place {
