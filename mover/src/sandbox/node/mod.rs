@@ -17,7 +17,8 @@
 //!
 //! These faults it does not share: names with a NUL byte inside are stored whole, where the server loses their end; XTRIM
 //! MINID ends where the server loops for ever; an answer that the server forgets or doubles is given once; two scans never
-//! share a cursor; old dumps are not removed. The slot index that `slotmigrate yes` makes is not kept, there is no
+//! share a cursor; old dumps are not removed; a transaction breaks the watches of others like any other write; a read locks
+//! its key, where the server reads from a snapshot. The slot index that `slotmigrate yes` makes is not kept, there is no
 //! replication and no cache, and there is one database.
 
 mod admin;

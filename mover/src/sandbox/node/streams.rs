@@ -93,13 +93,14 @@ pub(super) fn xdel(call: &Call<'_>) -> Answer {
     meta.length -= count;
     for id in ids {
         meta.deleted_id_max = meta.deleted_id_max.max(id);
-        let whole = entries(call, call.key(), &meta, Interval::ALL, 1);
-        if id == meta.first_id {
-            meta.first_id = whole?.first().map_or_else(StreamId::default, |entry| entry.id);
-        } else if id == meta.last_id {
-            let all = entries(call, call.key(), &meta, Interval::ALL, usize::MAX)?;
-            meta.first_id = all.last().map_or_else(StreamId::default, |entry| entry.id);
-        }
+        // Of the rest the server takes the first entry's id, or, when the last was deleted, by mistake that of the last.
+        let end = match id {
+            id if id == meta.first_id => <[StreamEntry]>::first,
+            id if id == meta.last_id => <[StreamEntry]>::last,
+            _ => continue,
+        };
+        let rest = entries(call, call.key(), &meta, Interval::ALL, usize::MAX)?;
+        meta.first_id = end(&rest).map_or_else(StreamId::default, |entry| entry.id);
     }
     put(call, &meta)?;
     Ok(Reply::Integer(i64::from(count)).into())

@@ -4,5 +4,6 @@
 mod client;
 mod files;
 mod golden;
+mod models;
 mod quirks;
 mod sessions;
