@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("slotmover: {error:#}");
+            eprintln!("slotmover: {}", message(&error));
             if let Some(error) = error.downcast_ref::<Error>() {
                 eprintln!("what helps: {}", error.remedy());
             }
@@ -64,6 +64,17 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// The error and its causes, each once: most errors name their cause themselves.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
 }
 
 fn asynchronous<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use snapshot::{Body, Kind, StreamEntry, UnixMillis, score_text};
+use snapshot::{Body, Kind, StreamEntry, StreamId, UnixMillis, score_text};
 
 use crate::Result;
 use crate::batch::Write;
@@ -21,6 +21,8 @@ pub(super) struct Digest {
     /// A sum over the elements where their order is nothing, a chain where it is something.
     sum: u64,
     expire_at: Option<UnixMillis>,
+    /// The greatest id that a stream has given out.
+    last_id: StreamId,
 }
 
 impl Digest {
@@ -31,11 +33,12 @@ impl Digest {
             (Some(one), Some(two)) => one.since(two).max(two.since(one)) <= EXPIRY_TOLERANCE,
             _ => false,
         };
-        expiries && (self.kind, self.elements, self.sum) == (other.kind, other.elements, other.sum)
+        let parts = |digest: &Self| (digest.kind, digest.elements, digest.sum, digest.last_id);
+        expiries && parts(self) == parts(other)
     }
 
     fn new(kind: Kind, expire_at: Option<UnixMillis>) -> Self {
-        Self { kind, elements: 0, sum: 0, expire_at }
+        Self { kind, elements: 0, sum: 0, expire_at, last_id: StreamId::default() }
     }
 
     fn add(&mut self, body: &Body) {
@@ -46,8 +49,11 @@ impl Digest {
             Body::Set(members) => members.iter().for_each(|member| self.mix(member)),
             // Scores compare by their text: -0 and 0 differ, NaN equals itself.
             Body::Zset(members) => members.iter().for_each(|(member, score)| self.mix(&(member, score_text(*score)))),
-            Body::Stream { entries, .. } => {
+            Body::Stream { entries, last_id } => {
                 entries.iter().for_each(|StreamEntry { id, fields }| self.chain(&(id, fields)));
+                // Pika may hold entries above its own last id, when its clock went back.
+                let greatest = entries.last().map_or(*last_id, |entry| entry.id.max(*last_id));
+                self.last_id = self.last_id.max(greatest);
             }
         }
     }

@@ -84,14 +84,16 @@ impl Commands {
     fn patch(&mut self, patch: &Patch) -> Result<(), Unmovable> {
         let first = self.verbs.len();
         self.elements(&patch.key, &patch.set)?;
-        if matches!(patch.set, Body::Stream { .. }) {
-            self.repeatable.push(first..self.verbs.len());
-        }
         let removal = match patch.set.kind() {
             Kind::Hash => Verb::HDel,
             Kind::Set => Verb::SRem,
             Kind::Zset => Verb::ZRem,
-            Kind::Stream => Verb::XDel,
+            Kind::Stream => {
+                // An entry that came and went leaves its id behind, here as at the source.
+                patch.remove.iter().for_each(|id| self.command(Verb::XAdd, &[&patch.key, id, b"", b""]));
+                self.repeatable.push(first..self.verbs.len());
+                Verb::XDel
+            }
             kind @ (Kind::String | Kind::HyperLogLog | Kind::List) => {
                 unreachable!("a {kind} is always read whole, it has no elements to patch")
             }
@@ -156,16 +158,17 @@ impl Commands {
         entry.fields.iter().for_each(|field| self.argument(field));
     }
 
-    /// Makes the target give out ids above `last_id` only, as the source does.
+    /// Makes the target give out ids above `last_id` only, as the source does. A stream without entries comes into
+    /// being that way.
     fn last_id(&mut self, key: &Bytes, last_entry: Option<StreamId>, last_id: StreamId) {
-        if last_entry.is_none_or(|entry| entry >= last_id) {
+        if last_entry.is_some_and(|entry| entry >= last_id) {
             return;
         }
         let id = last_id.to_string();
-        match self.dialect {
-            Dialect::Redis { .. } => self.command(Verb::XSetId, &[key, id.as_bytes()]),
-            // Pika has no XSETID: an entry at that id leaves its id behind when it goes.
-            Dialect::Pika => {
+        match (self.dialect, last_entry) {
+            (Dialect::Redis { .. }, Some(_)) => self.command(Verb::XSetId, &[key, id.as_bytes()]),
+            // Pika has no XSETID, and none works without a key: an entry leaves its id behind when it goes.
+            (Dialect::Pika, _) | (_, None) => {
                 self.command(Verb::XAdd, &[key, id.as_bytes(), b"", b""]);
                 self.command(Verb::XDel, &[key, id.as_bytes()]);
             }
@@ -281,6 +284,8 @@ mod tests {
         let stream = |last| piece(Part::Whole, None, Body::Stream { entries: entries.clone(), last_id: last });
         assert_eq!(rendered(REDIS, stream(StreamId::new(1, 1))), "UNLINK k; XADD k 1-1 f v");
         assert_eq!(rendered(REDIS, stream(StreamId::new(2, 0))), "UNLINK k; XADD k 1-1 f v; XSETID k 2-0");
+        let emptied = piece(Part::Whole, None, Body::Stream { entries: vec![], last_id: StreamId::new(2, 0) });
+        assert_eq!(rendered(REDIS, emptied), "UNLINK k; XADD k 2-0  ; XDEL k 2-0");
         let on_pika = "DEL k; XADD k 1-1 f v; XADD k 2-0  ; XDEL k 2-0";
         assert_eq!(rendered(Dialect::Pika, stream(StreamId::new(2, 0))), on_pika);
     }
@@ -290,6 +295,9 @@ mod tests {
         let set = Body::Zset(vec![("a".into(), 1.5), ("b".into(), f64::NEG_INFINITY)]);
         let patch = Write::Patch(Patch { key: "k".into(), set, remove: vec!["c".into()] });
         assert_eq!(rendered(REDIS, patch), "ZADD k 1.5 a -inf b; ZREM k c");
+        let set = Body::Stream { entries: vec![], last_id: StreamId::default() };
+        let patch = Write::Patch(Patch { key: "k".into(), set, remove: vec!["5-0".into()] });
+        assert_eq!(rendered(REDIS, patch), "XADD k 5-0  ; XDEL k 5-0");
     }
 
     #[test]

@@ -90,22 +90,25 @@ impl Paging {
         // Two pages may be at hand now: the one held back goes first, the last one waits for the next step.
         match held {
             Some(body) => Ok(Step::Piece(Some(self.piece(body, false)))),
-            None => {
-                let last = self.held.take().map(|body| self.piece(body, true));
-                Ok(Step::Done(last, self.elements))
-            }
+            None => Ok(self.done()),
         }
     }
 
     /// Whether all pages are read and only the piece held back is left.
     pub(super) fn finish(&mut self) -> Option<Step> {
         match self.position {
-            Position::End => {
-                let last = self.held.take().map(|body| self.piece(body, true));
-                Some(Step::Done(last, self.elements))
-            }
+            Position::End => Some(self.done()),
             _ => None,
         }
+    }
+
+    /// The piece held back, as the last one.
+    fn done(&mut self) -> Step {
+        // A stream that was emptied keeps its last id, a deleted one has none.
+        let emptied = self.kind == Kind::Stream && !self.begun && self.last_id != StreamId::default();
+        let empty = || emptied.then(|| Body::Stream { entries: Vec::new(), last_id: self.last_id });
+        let last = self.held.take().or_else(empty).map(|body| self.piece(body, true));
+        Step::Done(last, self.elements)
     }
 
     fn command(&self) -> Cmd {

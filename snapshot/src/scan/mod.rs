@@ -32,7 +32,7 @@ use crate::format::{
     split_element, split_meta_key,
 };
 use crate::instance::{Access, Cursor, Instance};
-use crate::piece::{Body, Part, Piece, UnixMillis};
+use crate::piece::{Body, Part, Piece, StreamId, UnixMillis};
 
 /// What a scan looks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,17 +146,24 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
         }
     }
 
-    /// A deleted or emptied collection: nothing is handed out.
+    /// A deleted or emptied collection: nothing is handed out, but for a stream that was emptied by XDEL. Clients still
+    /// see that one, without entries; a deleted stream has forgotten its last id.
     fn empty(&mut self, key: &[u8], row: &[u8], meta: &Meta<'_>) -> Result<ControlFlow<()>> {
-        self.summary.skipped_stale += 1;
-        if let Meta::Stream(StreamMeta { version, .. }) = meta {
+        if let Meta::Stream(StreamMeta { version, last_id, .. }) = meta {
             self.target_rows(row, *version);
             let cursor = &mut self.data[Column::Stream as usize];
             cursor.advance_to(&self.target);
             if cursor.row()?.is_some_and(|(row, _)| row.starts_with(&self.target)) {
+                self.summary.skipped_stale += 1;
                 return Ok(self.fault(key, Fault::RowsOfEmptyStream));
             }
+            if *last_id != StreamId::default() {
+                let body = Body::Stream { entries: Vec::new(), last_id: *last_id };
+                let piece = Piece { key: self.arena.copy(key), part: Part::Whole, expire_at: None, body };
+                return Ok(hand_out(&mut self.summary, &mut self.visit, piece));
+            }
         }
+        self.summary.skipped_stale += 1;
         Ok(ControlFlow::Continue(()))
     }
 
