@@ -6,7 +6,7 @@
 //!
 //! A [`Checkpoint`] is a dump that BGSAVE has made. Its [`scan`](Checkpoint::scan) hands out the keys of some slots as
 //! [`Piece`]s of bounded size and sums up in a [`Summary`] with its [`Findings`]. A [`Store`] is the other side: it holds
-//! the same rows for reading and writing, and [`format`] says what they look like. The downside of one ordered pass is
+//! the same rows for reading and writing, and [`mod@format`] says what they look like. The downside of one ordered pass is
 //! that it reads the meta rows of all slots, however few are wanted.
 //!
 //! ```

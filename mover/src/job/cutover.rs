@@ -184,7 +184,7 @@ impl Cutover<'_> {
                     return Err(error);
                 }
                 Err(error) => {
-                    warn!(slots = %group, %error, "the switch failed or its answer was lost, sending it again")
+                    warn!(slots = %group, %error, "the switch failed or its answer was lost, sending it again");
                 }
             }
             match self.owned_by_target(group).await {

@@ -119,7 +119,7 @@ impl Follower {
 
     /// Asks for a key to be read again although no change of it was logged.
     pub(super) fn repair(&mut self, key: &Bytes) {
-        self.dirty.insert(&key, Extent::Whole);
+        self.dirty.insert(key, Extent::Whole);
     }
 
     /// From now on remembers which keys change.
