@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Its password, if it has one.
     pub password: Option<Password>,
+    /// The database, as SELECT takes it.
+    pub database: u32,
 }
 
 impl Endpoint {
@@ -38,7 +40,7 @@ impl Endpoint {
         if host.is_empty() {
             return Err(fault());
         }
-        Ok(Self { side, host: host.to_owned(), port, password })
+        Ok(Self { side, host: host.to_owned(), port, password, database: 0 })
     }
 
     /// `HOST:PORT`.
@@ -55,7 +57,7 @@ impl Endpoint {
     /// [`Error::Connect`] when the server is not there, does not answer in [`CONNECT_TIMEOUT`] or refuses the password.
     pub async fn connect(&self) -> Result<Client> {
         let failed = |fault: redis::RedisError| self.refused(fault.to_string());
-        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name().set_db(i64::from(self.database));
         if let Some(password) = &self.password {
             login = login.set_password(password.reveal());
         }

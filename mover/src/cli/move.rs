@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use replication::{SlotCount, SlotSet};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Side;
 use crate::cli::endpoint::endpoint;
@@ -120,10 +121,16 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let mut running = std::pin::pin!(job.run());
     let outcome = tokio::select! {
         outcome = &mut running => outcome,
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("stopping at the next safe point");
+        () = stop_signal() => {
+            eprintln!("stopping at the next safe point; once more stops at once");
             control.cancel();
-            running.await
+            tokio::select! {
+                outcome = &mut running => outcome,
+                () = stop_signal() => {
+                    eprintln!("stopped at once: the source's settings and our directories there are left as they are");
+                    return Ok(ExitCode::from(super::CANCELLED));
+                }
+            }
         }
     };
     display.end().await;
@@ -133,6 +140,21 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         false => summary::print(&report),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn stop_signal() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Without a handler the signal ends the process, as it always did.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
 }
 
 /// A person switches all slots at once and takes the time it takes.

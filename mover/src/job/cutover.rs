@@ -3,6 +3,7 @@
 //!
 //! In this order: an end that is read before the fence stands misses the writes between the two.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -115,7 +116,7 @@ impl Cutover<'_> {
         let begin = Instant::now();
         let cap = self.fence.cap.unwrap_or(Duration::MAX);
         let lower_by = begin.checked_add(cap);
-        if let Err(error) = self.within(lower_by, self.routing.raise(group)).await {
+        if let Err(error) = self.raise(group, follower, lower_by).await {
             self.routing.lower(group).await?;
             return match self.fence.cap {
                 Some(_) => Ok(Attempt::Lowered(error.to_string())),
@@ -150,6 +151,32 @@ impl Cutover<'_> {
         }
         self.send_switch(group).await?;
         Ok(Attempt::Switched(begin.elapsed()))
+    }
+
+    /// Raises the fence. A person takes minutes to do so, and the drain must be short after them as well, so the log is
+    /// followed meanwhile.
+    async fn raise(&self, group: &SlotSet, follower: &mut Follower, lower_by: Option<Instant>) -> Result<()> {
+        let Some(deadline) = lower_by else {
+            let raised = AtomicBool::new(false);
+            let raise = async {
+                let outcome = self.routing.raise(group).await;
+                raised.store(true, Ordering::Release);
+                outcome
+            };
+            let follow = async {
+                while !raised.load(Ordering::Acquire) {
+                    follower.round().await?;
+                    tokio::time::sleep(BACK_OFF_STEP).await;
+                }
+                Ok(())
+            };
+            let (raised, followed) = tokio::join!(raise, follow);
+            return raised.and(followed);
+        };
+        match tokio::time::timeout_at(deadline.into(), self.routing.raise(group)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Routing { what: "the fence was not up before its cap ran out".to_owned() }),
+        }
     }
 
     /// Drains to the end of the log as it is now, with the fence up. When the cap runs out the fence is lowered at
@@ -204,14 +231,6 @@ impl Cutover<'_> {
             }
         }
         Ok(true)
-    }
-
-    async fn within<T>(&self, deadline: Option<Instant>, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(deadline) = deadline else { return work.await };
-        match tokio::time::timeout_at(deadline.into(), work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Routing { what: "the fence was not up before its cap ran out".to_owned() }),
-        }
     }
 }
 

@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use crate::Result;
-use crate::flow::{Feed, Line, Watermark};
+use crate::flow::{Feed, Gate, Line, Watermark};
 use crate::job::dirty::Dirty;
 use crate::job::plan::Plan;
-use crate::job::{JobOptions, Progress};
+use crate::job::{Job, Progress};
 use crate::sink::{Dialect, Target};
 use crate::source::{Known, Reread, Wanted};
 
@@ -32,6 +32,7 @@ pub(super) struct Follower {
     watermark: Arc<Watermark>,
     target: Target,
     progress: Arc<Progress>,
+    gate: Gate,
     changes: u64,
     unknown: u64,
     flushed: bool,
@@ -62,9 +63,9 @@ impl Follower {
         from: BinlogOffset,
         line: &Line,
         known: &Arc<Known>,
-        options: &JobOptions,
-        progress: &Arc<Progress>,
+        job: &Job,
     ) -> Result<Self> {
+        let options = &job.options;
         let reader = || Reader {
             reread: Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known)),
             feed: line.feed(),
@@ -77,7 +78,8 @@ impl Follower {
             readers: (0..options.lanes).map(|_| reader()).collect(),
             watermark: Arc::clone(line.watermark()),
             target: plan.target.clone(),
-            progress: Arc::clone(progress),
+            progress: Arc::clone(&job.progress),
+            gate: job.control.gate(),
             changes: 0,
             unknown: 0,
             flushed: false,
@@ -159,6 +161,7 @@ impl Follower {
 
     /// One round.
     pub(super) async fn round(&mut self) -> Result<Round> {
+        self.gate.admit().await?;
         let begin = Instant::now();
         let (changes, at_end) = self.collect().await?;
         let wanted = self.dirty.take();

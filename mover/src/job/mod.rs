@@ -49,6 +49,8 @@ impl Job {
     /// A job that is ready to run.
     pub fn new(source: Endpoint, target: Endpoint, options: JobOptions, routing: Arc<dyn RoutingControl>) -> Self {
         let progress = Arc::new(Progress::new(options.slots.len()));
+        let source = Endpoint { database: options.database, ..source };
+        let target = Endpoint { database: options.database, ..target };
         Self { source, target, options, routing, control: Control::new(), progress }
     }
 
@@ -115,7 +117,7 @@ impl Job {
         info!(keys = copied.keys, bytes = copied.bytes, ?copy_time, "copied");
 
         let from = checkpoint.info().offset;
-        let mut follower = Follower::new(plan, &taken.spool, from, line, &known, &self.options, &self.progress)?;
+        let mut follower = Follower::new(plan, &taken.spool, from, line, &known, self)?;
         let (verified, fences) = self.converge(plan, taken, from, &checkpoint, &mut follower).await?;
         Ok(Report {
             slots: self.options.slots.len(),
@@ -161,5 +163,20 @@ impl Job {
                 cutover::Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever embeds a job spawns it.
+    #[test]
+    fn a_running_job_may_move_between_threads() {
+        fn may_move<T: Send>(_: &T) {}
+        let endpoint = |side, text| Endpoint::parse(side, text, None).unwrap();
+        let (source, target) = (endpoint(crate::Side::Source, "h:1"), endpoint(crate::Side::Target, "h:2"));
+        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", false));
+        may_move(&Job::new(source, target, JobOptions::new("1".parse().unwrap()), routing).run());
     }
 }

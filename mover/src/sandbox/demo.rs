@@ -137,6 +137,7 @@ impl Demo {
             host: node.addr().ip().to_string(),
             port: node.addr().port(),
             password: None,
+            database: 0,
         };
         let mut options = JobOptions::new(self.options.moving());
         options.fence.skip_drain = self.options.skip_drain;

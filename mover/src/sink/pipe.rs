@@ -42,22 +42,30 @@ impl Pipe {
         stream.set_nodelay(true).map_err(|fault| endpoint.refused(fault.to_string()))?;
         let (reader, writer) = stream.into_split();
         let mut pipe = Self { endpoint: endpoint.clone(), reader, writer, input: BytesMut::with_capacity(INPUT_SIZE) };
-        if let Some(password) = &endpoint.password {
-            let login = replication::Command::new(["AUTH".to_owned(), password.reveal().to_owned()]);
+        pipe.log_in().await?;
+        Ok(pipe)
+    }
+
+    async fn log_in(&mut self) -> Result<()> {
+        let password =
+            self.endpoint.password.as_ref().map(|password| ["AUTH".to_owned(), password.reveal().to_owned()]);
+        let database = Some(self.endpoint.database).filter(|database| *database != 0);
+        let select = database.map(|database| ["SELECT".to_owned(), database.to_string()]);
+        for command in [password, select].into_iter().flatten() {
             let mut bytes = BytesMut::new();
-            login.encode(&mut bytes);
+            replication::Command::new(command).encode(&mut bytes);
             let mut refusal = None;
             let keep = |_, answer: Answer<'_>| {
                 if let Answer::Refused(line) = answer {
                     refusal = Some(String::from_utf8_lossy(line).into_owned());
                 }
             };
-            pipe.exchange(&bytes, 1, keep).await?;
+            self.exchange(&bytes, 1, keep).await?;
             if let Some(refusal) = refusal {
-                return Err(endpoint.refused(refusal));
+                return Err(self.endpoint.refused(refusal));
             }
         }
-        Ok(pipe)
+        Ok(())
     }
 
     /// Sends `commands` and takes `answers` answers. Reading starts at once: a peer that answers while we still write

@@ -76,6 +76,16 @@ struct Found {
     elements: usize,
 }
 
+impl Found {
+    /// About how many bytes a whole read of it gives; a page if it is big.
+    fn weight(&self) -> usize {
+        match self.kind {
+            Kind::String | Kind::HyperLogLog => self.elements,
+            _ => self.elements.min(PAGE_ELEMENTS) * ELEMENT_SIZE,
+        }
+    }
+}
+
 /// The answer to PTTL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ttl {
@@ -128,8 +138,17 @@ impl Reading<'_> {
         for key in &whole {
             self.reread.known.forget(key);
         }
-        let found = self.find(whole, &mut writes).await?;
-        self.read_small(found, &mut writes).await?;
+        let mut part = Vec::new();
+        let mut weight = 0;
+        for key in self.find(whole, &mut writes).await? {
+            weight += key.weight();
+            part.push(key);
+            if weight > READ_SIZE {
+                self.read_small(std::mem::take(&mut part), &mut writes).await?;
+                weight = 0;
+            }
+        }
+        self.read_small(part, &mut writes).await?;
         Ok(writes)
     }
 
@@ -331,8 +350,14 @@ fn size_command(kind: Kind) -> &'static str {
     }
 }
 
-/// Keys in one pipeline: with 512 elements each at most, and strings of any size.
+/// Keys in one pipeline of questions.
 const GROUP_KEYS: usize = 128;
+
+/// Bytes that one pipeline of reads may give, about, or one string that is larger.
+const READ_SIZE: usize = 4 << 20;
+
+/// What an element is taken to weigh before it is read.
+const ELEMENT_SIZE: usize = 256;
 
 /// Bytes of a HyperLogLog's registers.
 const REGISTERS: usize = 1 << 17;
