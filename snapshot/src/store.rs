@@ -3,6 +3,7 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, ColumnFamily, DB, DBCompressionType, Options, ReadOptions, WriteBatch};
@@ -121,11 +122,10 @@ impl Store {
     ///
     /// RocksDB cannot write.
     pub fn flush(&self) -> Result<()> {
-        for Instance { dir, db } in &self.instances {
+        self.each(|_, Instance { dir, db }| {
             let families: Vec<_> = Column::ALL.into_iter().map(|column| family(db, column)).collect();
-            db.flush_cfs_opt(&families, &rocksdb::FlushOptions::default()).map_err(Error::rocksdb(dir))?;
-        }
-        Ok(())
+            db.flush_cfs_opt(&families, &rocksdb::FlushOptions::default()).map_err(Error::rocksdb(dir))
+        })
     }
 
     /// Merges all SST files, which removes what was overwritten or deleted.
@@ -154,7 +154,7 @@ impl Store {
     pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<()> {
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        for (index, instance) in self.instances.iter().enumerate() {
+        self.each(|index, instance| {
             let done = dir.join(index.to_string());
             if done.exists() {
                 return Err(Error::layout(&done, "is there already"));
@@ -163,9 +163,21 @@ impl Store {
             let create = |db| Checkpoint::new(db)?.create_checkpoint(&partial);
             create(&instance.db).map_err(Error::rocksdb(&instance.dir))?;
             remove_empty_logs(&partial).map_err(Error::io(&partial))?;
-            fs::rename(&partial, &done).map_err(Error::io(&done))?;
-        }
-        Ok(())
+            fs::rename(&partial, &done).map_err(Error::io(&done))
+        })
+    }
+
+    /// Does something to every instance at the same time: most of it is waiting for the disk.
+    fn each(&self, work: impl Fn(usize, &Instance) -> Result<()> + Sync) -> Result<()> {
+        thread::scope(|scope| {
+            let work = &work;
+            let spawn = |(index, instance)| scope.spawn(move || work(index, instance));
+            let running: Vec<_> = self.instances.iter().enumerate().map(spawn).collect();
+            let ended = running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            ended.fold(Ok(()), Result::and)
+        })
     }
 }
 

@@ -47,9 +47,10 @@ fn save(core: &Core) -> Result<(), Error> {
     let started = Instant::now();
     let dir = dump_dir(core);
     remove(&dir)?;
+    // Most of the memory goes to disk before the lock, so that clients wait for the rest only.
+    core.data.store.flush()?;
     let end = {
         let _exclusive = core.database.blocking_write();
-        core.data.store.flush()?;
         core.data.store.checkpoint(&dir)?;
         core.log().end()
     };
