@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rocksdb::{BlockBasedOptions, Cache, DB, DBRawIterator, DBRecoveryMode, Options, ReadOptions};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBRawIterator, DBRecoveryMode, LiveFile, Options, ReadOptions};
 
 use crate::error::{Error, Result};
 use crate::format::{Column, LIST_COMPARATOR, SCORE_COMPARATOR, compare_list_keys, compare_score_keys};
@@ -13,6 +13,7 @@ use crate::wal::find_foreign_record;
 pub(crate) struct Instance {
     dir: PathBuf,
     db: DB,
+    estimated_keys: u64,
 }
 
 impl Instance {
@@ -31,9 +32,11 @@ impl Instance {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let columns = Column::ALL.map(|column| (column.name(), readable(column, &cache)));
         let db = DB::open_cf_with_opts_for_read_only(&options, &dir, columns, false).map_err(Error::rocksdb(&dir))?;
-        let instance = Self { dir, db };
-        instance.check_tables()?;
-        Ok(instance)
+        let files = db.live_files().map_err(Error::rocksdb(&dir))?;
+        check_tables(&dir, &files)?;
+        let of_keys = files.iter().filter(|file| file.column_family_name == Column::Default.name());
+        let estimated_keys = of_keys.map(|file| file.num_entries.saturating_sub(2 * file.num_deletions)).sum();
+        Ok(Self { dir, db, estimated_keys })
     }
 
     /// Its directory.
@@ -56,24 +59,22 @@ impl Instance {
 
     /// About how many rows `default` has, those of dead keys among them.
     pub(crate) fn estimated_keys(&self) -> u64 {
-        // It serves to show progress: an instance that cannot tell counts as empty.
-        self.db.property_int_value(rocksdb::properties::ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or_default()
+        self.estimated_keys
     }
+}
 
-    /// RocksDB takes a manifest that lost its end for a shorter one, and the tables named there for no part of the data.
-    /// BGSAVE copies the tables in use and no others, so each one that lies here must be known.
-    fn check_tables(&self) -> Result<()> {
-        let files = self.db.live_files().map_err(Error::rocksdb(&self.dir))?;
-        let known: HashSet<&str> = files.iter().map(|file| file.name.trim_start_matches('/')).collect();
-        for entry in fs::read_dir(&self.dir).map_err(Error::io(&self.dir))? {
-            let path = entry.map_err(Error::io(&self.dir))?.path();
-            let is_table = path.extension().is_some_and(|extension| extension == "sst");
-            if is_table && !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| known.contains(name)) {
-                return Err(Error::layout(&path, "is named by no entry of the manifest, which must have lost its end"));
-            }
+/// RocksDB takes a manifest that lost its end for a shorter one, and the tables named there for no part of the data.
+/// BGSAVE copies the tables in use and no others, so each one that lies here must be known.
+fn check_tables(dir: &Path, files: &[LiveFile]) -> Result<()> {
+    let known: HashSet<&str> = files.iter().map(|file| file.name.trim_start_matches('/')).collect();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let path = entry.map_err(Error::io(dir))?.path();
+        let is_table = path.extension().is_some_and(|extension| extension == "sst");
+        if is_table && !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| known.contains(name)) {
+            return Err(Error::layout(&path, "is named by no entry of the manifest, which must have lost its end"));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// How a cursor will be moved.

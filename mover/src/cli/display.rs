@@ -98,7 +98,11 @@ impl Meter {
             Phase::Snapshot => "taking a checkpoint of the source".to_owned(),
             Phase::Copy => {
                 let eta = eta(status.keys, status.expected_keys, seconds);
-                format!("{keys} of about {} keys, {}, {rate}/s{eta}", status.expected_keys, ByteSize(bytes))
+                let of = match status.expected_keys > status.keys {
+                    true => format!(" of about {}", status.expected_keys),
+                    false => String::new(),
+                };
+                format!("{keys}{of} keys, {}, {rate}/s{eta}", ByteSize(bytes))
             }
             Phase::CatchUp => format!("{} changes followed, {lag} of the log to go", status.changes),
             Phase::Verify => {

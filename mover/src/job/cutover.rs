@@ -3,7 +3,6 @@
 //!
 //! In this order: an end that is read before the fence stands misses the writes between the two.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -157,21 +156,7 @@ impl Cutover<'_> {
     /// followed meanwhile.
     async fn raise(&self, group: &SlotSet, follower: &mut Follower, lower_by: Option<Instant>) -> Result<()> {
         let Some(deadline) = lower_by else {
-            let raised = AtomicBool::new(false);
-            let raise = async {
-                let outcome = self.routing.raise(group).await;
-                raised.store(true, Ordering::Release);
-                outcome
-            };
-            let follow = async {
-                while !raised.load(Ordering::Acquire) {
-                    follower.round().await?;
-                    tokio::time::sleep(BACK_OFF_STEP).await;
-                }
-                Ok(())
-            };
-            let (raised, followed) = tokio::join!(raise, follow);
-            return raised.and(followed);
+            return follower.alongside(self.routing.raise(group)).await;
         };
         match tokio::time::timeout_at(deadline.into(), self.routing.raise(group)).await {
             Ok(outcome) => outcome,

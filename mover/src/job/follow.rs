@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -159,6 +160,26 @@ impl Follower {
         }
     }
 
+    /// Follows while `work` goes on. The round that is under way at its end is finished.
+    pub(super) async fn alongside<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let done = AtomicBool::new(false);
+        let work = async {
+            let outcome = work.await;
+            done.store(true, Ordering::Release);
+            Ok::<_, crate::Error>(outcome)
+        };
+        let follow = async {
+            while !done.load(Ordering::Acquire) {
+                self.round().await?;
+                // Nothing tells when the log grows: it is written through a mapping.
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(())
+        };
+        let (outcome, ()) = tokio::try_join!(work, follow)?;
+        outcome
+    }
+
     /// One round.
     pub(super) async fn round(&mut self) -> Result<Round> {
         self.gate.admit().await?;
@@ -260,6 +281,9 @@ impl Reader {
         Ok(again)
     }
 }
+
+/// Between two rounds while there is time: each costs the source a reading of every key that changed.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Changes in one round: it ends with all of them at the target, so this bounds its memory and its time.
 const ROUND_CHANGES: u64 = 8192;

@@ -149,7 +149,7 @@ impl Job {
             self.progress.enter(Phase::CatchUp);
             follower.settle().await?;
             self.progress.enter(Phase::Verify);
-            let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, &self.options, &self.progress);
+            let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, follower.slots(), &self.progress);
             verified.add(verify.run(follower).await?);
             self.progress.enter(Phase::Cutover);
             let cutover = cutover::Cutover {

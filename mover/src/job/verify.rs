@@ -15,13 +15,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 use replication::binlog::{Spool, Tail};
-use replication::{BinlogOffset, Change, Effect};
+use replication::{BinlogOffset, Change, Effect, SlotCount, SlotSet};
 use snapshot::{Checkpoint, ScanRequest};
 use tracing::{debug, info, warn};
 
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
-use crate::job::{JobOptions, Progress, VerifyReport, digest};
+use crate::job::{Progress, VerifyReport, digest};
 use crate::sink::{Dialect, Target};
 use crate::source::{Known, Reread};
 use crate::{Error, Result};
@@ -35,7 +35,8 @@ pub(super) struct Verify<'a> {
     spool: &'a Spool,
     from: BinlogOffset,
     checkpoint: Arc<Checkpoint>,
-    options: &'a JobOptions,
+    slots: SlotSet,
+    slot_count: SlotCount,
     progress: &'a Progress,
     report: VerifyReport,
     suspects: HashSet<Bytes>,
@@ -47,7 +48,7 @@ impl<'a> Verify<'a> {
         spool: &'a Spool,
         from: BinlogOffset,
         checkpoint: &Arc<Checkpoint>,
-        options: &'a JobOptions,
+        slots: &SlotSet,
         progress: &'a Progress,
     ) -> Self {
         // What is learnt here must not reach the follower: a read of the target is no read of the source.
@@ -60,7 +61,8 @@ impl<'a> Verify<'a> {
             spool,
             from,
             checkpoint: Arc::clone(checkpoint),
-            options,
+            slots: slots.clone(),
+            slot_count: checkpoint.slots(),
             progress,
             report: VerifyReport::default(),
             suspects: HashSet::new(),
@@ -69,12 +71,8 @@ impl<'a> Verify<'a> {
 
     /// Compares everything, repairs what can be, and returns when both sides are equal.
     pub(super) async fn run(mut self, follower: &mut Follower) -> Result<VerifyReport> {
-        self.checkpoint_keys(follower).await?;
-        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
-        self.logged_keys(follower).await?;
-        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the log");
-        self.target_keys(follower).await?;
-        debug!(suspects = self.suspects.len(), "looked for keys that only the target has");
+        let end = follower.position();
+        follower.alongside(self.compare_all(end)).await?;
         let left = self.settle(follower, false).await?;
         if !left.is_empty() {
             info!(keys = left.len(), first = %examples(&left), "differ without a change in the log, reading them again");
@@ -89,10 +87,21 @@ impl<'a> Verify<'a> {
         Ok(self.report)
     }
 
-    async fn checkpoint_keys(&mut self, follower: &mut Follower) -> Result<()> {
+    /// Compares every key that there may be; the log names them up to `end`.
+    async fn compare_all(&mut self, end: BinlogOffset) -> Result<()> {
+        self.checkpoint_keys().await?;
+        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
+        self.logged_keys(end).await?;
+        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the log");
+        self.target_keys().await?;
+        debug!(suspects = self.suspects.len(), "looked for keys that only the target has");
+        Ok(())
+    }
+
+    async fn checkpoint_keys(&mut self) -> Result<()> {
         let (sender, chunks) = flume::bounded::<Vec<Bytes>>(CHUNKS_AHEAD);
         let checkpoint = Arc::clone(&self.checkpoint);
-        let request = ScanRequest::new(self.options.slots.clone());
+        let request = ScanRequest::new(self.slots.clone());
         let scan = tokio::task::spawn_blocking(move || {
             let mut chunk = Vec::with_capacity(CHUNK_KEYS);
             for instance in 0..checkpoint.instances() {
@@ -111,14 +120,13 @@ impl<'a> Verify<'a> {
             Ok::<_, Error>(())
         });
         while let Ok(chunk) = chunks.recv_async().await {
-            self.chunk(chunk, follower).await?;
+            self.chunk(chunk).await?;
         }
         scan.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Keys that changed since the checkpoint: some of them are not in it.
-    async fn logged_keys(&mut self, follower: &mut Follower) -> Result<()> {
-        let end = follower.position();
+    async fn logged_keys(&mut self, end: BinlogOffset) -> Result<()> {
         let mut tail = Tail::open_spooled(self.spool, self.from)?;
         let mut seen = HashSet::new();
         let mut chunk = Vec::with_capacity(CHUNK_KEYS);
@@ -127,12 +135,12 @@ impl<'a> Verify<'a> {
             let (Effect::Changes(changes) | Effect::Unknown(changes)) = Effect::of_item(&item) else { continue };
             for change in changes {
                 let Change::Key { key, .. } = change else { continue };
-                if !follower.slots().contains(self.options.slot_count.slot_of(&key)) || !seen.insert(hash(&key)) {
+                if !self.slots.contains(self.slot_count.slot_of(&key)) || !seen.insert(hash(&key)) {
                     continue;
                 }
                 chunk.push(Bytes::copy_from_slice(&key));
                 if chunk.len() == CHUNK_KEYS {
-                    self.chunk(std::mem::take(&mut chunk), follower).await?;
+                    self.chunk(std::mem::take(&mut chunk)).await?;
                 }
                 // Forgetting what was seen costs a second comparison, never a missed one.
                 if seen.len() == SEEN_MAX {
@@ -140,21 +148,20 @@ impl<'a> Verify<'a> {
                 }
             }
         }
-        self.chunk(chunk, follower).await
+        self.chunk(chunk).await
     }
 
     /// Keys that only the target has.
-    async fn target_keys(&mut self, follower: &mut Follower) -> Result<()> {
+    async fn target_keys(&mut self) -> Result<()> {
         let mut client = self.plan.source.client();
         let mut cursor = Some("0".to_owned());
         while let Some(at) = cursor {
-            let (keys, next) = self.target.keys(follower.slots(), &at).await?;
+            let (keys, next) = self.target.keys(&self.slots, &at).await?;
             let mut pipeline = redis::Pipeline::with_capacity(keys.len());
             keys.iter().for_each(|key| {
                 pipeline.cmd("EXISTS").arg(&key[..]);
             });
-            let (replies, _) = tokio::try_join!(client.ask_all(&mut pipeline), follower.round())?;
-            for (key, reply) in keys.into_iter().zip(replies) {
+            for (key, reply) in keys.into_iter().zip(client.ask_all(&mut pipeline).await?) {
                 if reply != Value::Int(1) {
                     self.suspect(key.into())?;
                 }
@@ -165,8 +172,8 @@ impl<'a> Verify<'a> {
     }
 
     /// Compares a chunk of keys; what differs becomes a suspect.
-    async fn chunk(&mut self, keys: Vec<Bytes>, follower: &mut Follower) -> Result<()> {
-        let (differing, _) = tokio::try_join!(self.compare(&keys), follower.round())?;
+    async fn chunk(&mut self, keys: Vec<Bytes>) -> Result<()> {
+        let differing = self.compare(&keys).await?;
         self.report.keys += keys.len() as u64;
         self.progress.verified(self.report.keys);
         differing.into_iter().try_for_each(|key| self.suspect(key))
