@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Big keys, a page at a time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use redis::Cmd;
 use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
@@ -8,6 +11,23 @@ use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
 use crate::Result;
 use crate::endpoint::Client;
 use crate::source::reply::{self, Read};
+
+/// A pattern that matches everything and that no other scan of this process uses.
+///
+/// Pika keeps the place behind each page under the key, the pattern and the cursor's number, and the numbers of all scans
+/// are the same. Two scans of one key with one pattern would continue at each other's places, and elements between the
+/// two places would be missed.
+#[derive(Clone, Debug)]
+pub(super) struct ScanPattern(Arc<str>);
+
+impl ScanPattern {
+    pub(super) fn unique() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        // One star alone is what clients use.
+        let stars = 2 + NUMBER.fetch_add(1, Ordering::Relaxed) % STARS_MAX;
+        Self("*".repeat(stars).into())
+    }
+}
 
 /// A read of one big key in pages. It holds one page back, so that the last piece is known to be the last.
 #[derive(Debug)]
@@ -17,6 +37,7 @@ pub(super) struct Paging {
     expire_at: Option<UnixMillis>,
     /// What XINFO said before the first page.
     last_id: StreamId,
+    pattern: ScanPattern,
     position: Position,
     held: Option<Body>,
     begun: bool,
@@ -46,13 +67,19 @@ pub(super) enum Step {
 }
 
 impl Paging {
-    pub(super) fn new(key: Bytes, kind: Kind, expire_at: Option<UnixMillis>, last_id: StreamId) -> Self {
+    pub(super) fn new(
+        key: Bytes,
+        kind: Kind,
+        expire_at: Option<UnixMillis>,
+        last_id: StreamId,
+        pattern: ScanPattern,
+    ) -> Self {
         let position = match kind {
             Kind::List => Position::Index(0),
             Kind::Stream => Position::Id(StreamId::default()),
             _ => Position::Cursor(Bytes::from_static(b"0")),
         };
-        Self { key, kind, expire_at, last_id, position, held: None, begun: false, elements: 0 }
+        Self { key, kind, expire_at, last_id, pattern, position, held: None, begun: false, elements: 0 }
     }
 
     pub(super) fn key(&self) -> &Bytes {
@@ -127,7 +154,8 @@ impl Paging {
                     Kind::Set => "SSCAN",
                     _ => "ZSCAN",
                 };
-                command.arg(name).arg(&self.key[..]).arg(&cursor[..]).arg("COUNT").arg(PAGE_ELEMENTS);
+                command.arg(name).arg(&self.key[..]).arg(&cursor[..]);
+                command.arg("MATCH").arg(&*self.pattern.0).arg("COUNT").arg(PAGE_ELEMENTS);
             }
             (Position::End, _) => unreachable!("no page is asked for behind the last one"),
         }
@@ -183,6 +211,9 @@ fn successor(id: StreamId) -> Option<StreamId> {
         None => Some(StreamId::new(id.millis.checked_add(1)?, 0)),
     }
 }
+
+/// More readers than a job ever has at a time.
+const STARS_MAX: usize = 64;
 
 /// Elements in one page: at a kilobyte each half a megabyte, and a few hundred microseconds of the server's time.
 pub(super) const PAGE_ELEMENTS: usize = 512;

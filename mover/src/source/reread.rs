@@ -20,7 +20,7 @@ use crate::endpoint::Client;
 use crate::sink::Dialect;
 use crate::source::elements;
 use crate::source::known::Known;
-use crate::source::page::{PAGE_ELEMENTS, Paging, Step};
+use crate::source::page::{PAGE_ELEMENTS, Paging, ScanPattern, Step};
 use crate::source::reply::{self, Read};
 
 /// A key to be read, and how much of it.
@@ -40,17 +40,17 @@ impl Wanted {
 }
 
 /// Reads live keys of one server.
-#[derive(Clone)]
 pub struct Reread {
     client: Client,
     dialect: Dialect,
     known: Arc<Known>,
+    pattern: ScanPattern,
 }
 
 impl Reread {
     /// A reader of the server behind `client`.
     pub fn new(client: Client, dialect: Dialect, known: Arc<Known>) -> Self {
-        Self { client, dialect, known }
+        Self { client, dialect, known, pattern: ScanPattern::unique() }
     }
 
     /// Begins to read `wanted`.
@@ -286,7 +286,8 @@ impl Reading<'_> {
             let info = self.reread.client.ask_all(&mut pipeline).await?.pop().unwrap_or_default();
             last_id = reply::last_id(info).unwrap_or_default();
         }
-        self.big.push_back(Paging::new(key.key, key.kind, expire_at, last_id));
+        let pattern = self.reread.pattern.clone();
+        self.big.push_back(Paging::new(key.key, key.kind, expire_at, last_id, pattern));
         Ok(())
     }
 

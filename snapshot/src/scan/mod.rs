@@ -20,7 +20,7 @@ mod summary;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use replication::{SlotCount, SlotSet};
+use replication::{SlotCount, SlotSet, is_internal_key};
 
 use self::arena::Arena;
 use self::collection::{Collection, Hash, List, Set, Stream, Zset};
@@ -128,7 +128,8 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
         if meta.is_empty() {
             return self.empty(&key, row, &meta);
         }
-        if is_internal(&key, &meta) {
+        let is_set = matches!(meta, Meta::Base(BaseMeta { kind: BaseKind::Set, .. }));
+        if is_set && is_internal_key(&key) {
             self.summary.internal += 1;
             return Ok(ControlFlow::Continue(()));
         }
@@ -245,10 +246,4 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
 fn hand_out(summary: &mut Summary, visit: &mut impl FnMut(Piece) -> ControlFlow<()>, piece: Piece) -> ControlFlow<()> {
     summary.add(&piece);
     visit(piece)
-}
-
-/// Whether the key is one of the sets in which the server itself lists the keys of a slot or of a hash tag.
-fn is_internal(key: &[u8], meta: &Meta<'_>) -> bool {
-    matches!(meta, Meta::Base(BaseMeta { kind: BaseKind::Set, .. }))
-        && (key.starts_with(b"_internal:slotkey:4migrate:") || key.starts_with(b"_internal:slottag:4migrate:"))
 }
