@@ -167,7 +167,6 @@ impl Demo {
             seed: self.options.seed,
         })
     }
-
 }
 
 impl DemoOptions {
