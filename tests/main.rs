@@ -1,4 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the parts do together, one file per behaviour. One binary, for each would link RocksDB.
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod bad_input;
+mod cli;
+mod damage;
+mod file_systems;
+mod harness;
+mod inspect;
+mod interruption;
+mod negative_control;
+mod real_input;
 mod sandbox;
+mod tidy;

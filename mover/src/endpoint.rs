@@ -78,7 +78,8 @@ impl Endpoint {
 
     /// The error that this server will not let us in.
     pub(crate) fn refused(&self, fault: String) -> Error {
-        let help = match fault.contains("NOAUTH") || fault.contains("WRONGPASS") || fault.contains("invalid password") {
+        let refusals = ["NOAUTH", "WRONGPASS", "invalid password", "authentication failed"];
+        let help = match refusals.iter().any(|refusal| fault.contains(refusal)) {
             true => "; check the password",
             false => "",
         };
@@ -168,6 +169,17 @@ impl Client {
         }
     }
 
+    /// One page of the server's keys, and the cursor of the next page; `None` after the last one.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn scan(&mut self, cursor: &str) -> Result<(Vec<Vec<u8>>, Option<String>)> {
+        let page = self.ask(redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(SCAN_COUNT)).await?;
+        let (next, keys): (String, Vec<Vec<u8>>) =
+            redis::from_redis_value_ref(&page).map_err(|_| self.endpoint.answered("SCAN", format!("{page:?}")))?;
+        Ok((keys, (next != "0").then_some(next)))
+    }
+
     /// The sections of `INFO` as one text.
     ///
     /// # Errors
@@ -218,6 +230,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may take to answer. A page of a big key behind a compaction may take seconds; a minute without
 /// a byte is a broken peer.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Keys in one page: short enough that SCAN does not hold the server's other clients.
+const SCAN_COUNT: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -47,8 +47,10 @@ impl Digest {
             Body::Hash(fields) => fields.iter().for_each(|pair| self.mix(pair)),
             Body::List(elements) => elements.iter().for_each(|element| self.chain(element)),
             Body::Set(members) => members.iter().for_each(|member| self.mix(member)),
-            // Scores compare by their text: -0 and 0 differ, NaN equals itself.
-            Body::Zset(members) => members.iter().for_each(|(member, score)| self.mix(&(member, score_text(*score)))),
+            // Scores compare by their text, so NaN equals itself; a Redis keeps small ones as integers, where -0 is 0.
+            Body::Zset(members) => {
+                members.iter().for_each(|(member, score)| self.mix(&(member, score_text(*score + 0.0))));
+            }
             Body::Stream { entries, last_id } => {
                 entries.iter().for_each(|StreamEntry { id, fields }| self.chain(&(id, fields)));
                 // Pika may hold entries above its own last id, when its clock went back.
@@ -128,6 +130,14 @@ mod tests {
     fn fields_and_values_do_not_run_together() {
         let hash = |field: &'static str, value: &'static str| digest(Body::Hash(vec![(field.into(), value.into())]));
         assert!(!hash("ab", "c").same(&hash("a", "bc")));
+    }
+
+    #[test]
+    fn minus_zero_is_zero_and_nan_is_itself() {
+        let zset = |score| digest(Body::Zset(vec![("member".into(), score)]));
+        assert!(zset(-0.0).same(&zset(0.0)));
+        assert!(zset(f64::NAN).same(&zset(f64::NAN)));
+        assert!(!zset(f64::MIN_POSITIVE).same(&zset(0.0)));
     }
 
     #[test]

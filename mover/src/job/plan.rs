@@ -35,8 +35,20 @@ impl Plan {
         }
         let source = Local::connect(source, local).await?;
         let mut target = Target::connect(target, options.slot_count, options.hyperloglog).await?;
+        check_apart(&source, &target).await?;
         clear(&mut target, options).await?;
         Ok(Self { source, target })
+    }
+}
+
+/// One server may have two addresses, and emptying the target's slots would then empty the source's.
+async fn check_apart(source: &Local, target: &Target) -> Result<()> {
+    let (source, target_info) = (source.client().info("server").await?, target.client().info("server").await?);
+    match (source.get("run_id"), target_info.get("run_id")) {
+        (Some(one), Some(other)) if one == other => {
+            Err(target.endpoint().unfit("it is the source by another address", "name another node as the target"))
+        }
+        _ => Ok(()),
     }
 }
 

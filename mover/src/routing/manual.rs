@@ -41,8 +41,8 @@ impl Manual {
         }
         let answer = tokio::task::spawn_blocking(move || {
             let mut error = io::stderr().lock();
-            write!(error, "{question}\nPress Enter when that is done, or type `no` to stop: ")?;
-            error.flush()?;
+            // A whole line, for what follows must not stand behind it when nobody presses Enter.
+            writeln!(error, "{question}\nPress Enter when that is done, or type `no` to stop.")?;
             drop(error);
             let mut line = String::new();
             let length = io::stdin().lock().read_line(&mut line)?;

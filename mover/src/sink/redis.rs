@@ -4,6 +4,7 @@
 use redis::Value;
 use replication::{SlotCount, SlotSet};
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::endpoint::{Client, Endpoint};
 use crate::routing::BoxFuture;
@@ -11,7 +12,6 @@ use crate::sink::Sink;
 use crate::sink::dialect::{Dialect, HyperLogLogPolicy};
 use crate::sink::pipe::{Answer, Pipe};
 use crate::sink::render::Commands;
-use crate::{Error, Result};
 
 /// A target that has been looked at and found fit.
 #[derive(Clone)]
@@ -25,7 +25,8 @@ impl Target {
     /// Connects and checks that the server is one that may be written to.
     ///
     /// # Errors
-    /// [`Error::Connect`], and [`Error::Unfit`] for a replica or an unknown version.
+    /// [`Error::Connect`](crate::Error::Connect), and [`Error::Unfit`](crate::Error::Unfit) for a replica or an unknown
+    /// version.
     pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
         let mut client = endpoint.connect().await?;
         let dialect = Dialect::of(endpoint, &client.info("server").await?, hyperloglog)?;
@@ -57,7 +58,7 @@ impl Target {
     /// A new bulk connection.
     ///
     /// # Errors
-    /// [`Error::Connect`].
+    /// [`Error::Connect`](crate::Error::Connect).
     pub async fn sink(&self) -> Result<RedisSink> {
         let pipe = Pipe::connect(self.endpoint()).await?;
         Ok(RedisSink { endpoint: self.endpoint().clone(), pipe, commands: Commands::new(self.dialect) })
@@ -66,22 +67,11 @@ impl Target {
     /// One page of the target's keys that lie in `slots`, and the cursor of the next page; `None` after the last one.
     ///
     /// # Errors
-    /// [`Error::Lost`], [`Error::Reply`].
+    /// [`Error::Lost`](crate::Error::Lost), [`Error::Reply`](crate::Error::Reply).
     pub async fn keys(&mut self, slots: &SlotSet, cursor: &str) -> Result<(Vec<Vec<u8>>, Option<String>)> {
-        let page = self.client.ask(redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(SCAN_COUNT)).await?;
-        let Value::Array(parts) = &page else { return Err(self.nonsense("SCAN", &page)) };
-        let [Value::BulkString(next), Value::Array(keys)] = &parts[..] else {
-            return Err(self.nonsense("SCAN", &page));
-        };
-        let mut wanted = Vec::new();
-        for key in keys {
-            let Value::BulkString(key) = key else { return Err(self.nonsense("SCAN", key)) };
-            if slots.contains(self.slot_count.slot_of(key)) && !replication::is_internal_key(key) {
-                wanted.push(key.clone());
-            }
-        }
-        let next = String::from_utf8_lossy(next).into_owned();
-        Ok((wanted, (next != "0").then_some(next)))
+        let (mut keys, next) = self.client.scan(cursor).await?;
+        keys.retain(|key| slots.contains(self.slot_count.slot_of(key)) && !replication::is_internal_key(key));
+        Ok((keys, next))
     }
 
     /// Deletes every key of `slots` and returns how many there were.
@@ -107,10 +97,6 @@ impl Target {
             cursor = next;
         }
         Ok(purged)
-    }
-
-    fn nonsense(&self, command: &str, reply: &Value) -> Error {
-        self.endpoint().answered(command, format!("{reply:?}"))
     }
 }
 
@@ -156,6 +142,3 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
 /// What Redis and Pika answer to XADD of an entry that is there already. A stream only grows at its end, so an id that
 /// is not above the last one was added by an earlier delivery of the same change; Verify would show any other case.
 const ID_NOT_ABOVE_LAST: &[u8] = b"The ID specified in XADD is equal or smaller";
-
-/// Keys in one page: short enough that SCAN does not hold the target's other clients.
-const SCAN_COUNT: usize = 1000;

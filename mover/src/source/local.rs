@@ -110,7 +110,7 @@ impl Local {
         let spool_dir = self.work_dir(self.layout.log.with_file_name(""))?;
         // The spool starts before the checkpoint, so that no file between the two can be missed.
         let spool = Spool::create(&self.layout.log, &spool_dir, self.end()?.file)?;
-        let prefix = format!("slotmover-{}-", self.options.job);
+        let prefix = self.dump_prefix();
         self.change("dump-prefix", &prefix).await?;
         let dump = self.bgsave(&prefix).await;
         self.restore("dump-prefix").await?;
@@ -137,11 +137,21 @@ impl Local {
             }
             outcome = outcome.and(restored);
         }
+        // A dump that failed or could not be linked is still there.
+        match own_dumps(&self.layout.dump, &self.dump_prefix()) {
+            Ok(dumps) => self.made.extend(dumps),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
         for path in self.made.drain(..) {
             let removed = fs::remove_dir_all(&path).map_err(|fault| Error::file("remove", &path, fault));
             outcome = outcome.and(removed);
         }
         outcome
+    }
+
+    /// What the names of this job's dumps begin with.
+    fn dump_prefix(&self) -> String {
+        format!("slotmover-{}-", self.options.job)
     }
 
     /// The directory of this job under the operator's choice or else under `parent`.
@@ -174,21 +184,30 @@ impl Local {
         let database = format!("db{}", self.options.database);
         let begin = Instant::now();
         let mut asked: Option<Instant> = None;
+        let mut asks = 0;
         while begin.elapsed() < BGSAVE_TIMEOUT {
             let saving = self.client.info("stats").await?.get("is_bgsaving").is_none_or(|text| text != "No");
             if !saving {
                 match find_dump(&self.layout.dump, prefix, &database)? {
                     Some(Dump::Complete(path)) => return Ok(path),
                     Some(Dump::Failed(path)) => {
-                        let what = format!("BGSAVE failed and left {}", path.display());
+                        let what = format!("BGSAVE failed: it named its dump {}", path.display());
                         return Err(self.client.endpoint().unfit(what, "see the source's log, often the disk is full"));
                     }
                     // A BGSAVE during somebody else's is ignored with the usual answer, so it is asked for again.
-                    None if asked.is_none_or(|at| at.elapsed() > BGSAVE_PATIENCE) => {
+                    None if asked.is_some_and(|at| at.elapsed() <= BGSAVE_PATIENCE) => {}
+                    None if asks == BGSAVE_ASKS => {
+                        let what = format!(
+                            "it was told to BGSAVE {asks} times and made no dump in {}",
+                            self.layout.dump.display()
+                        );
+                        return Err(self.client.endpoint().unfit(what, "see the source's log, often the disk is full"));
+                    }
+                    None => {
                         self.client.ask(redis::cmd("BGSAVE").arg(&database)).await?;
                         asked = Some(Instant::now());
+                        asks += 1;
                     }
-                    None => {}
                 }
             }
             tokio::time::sleep(BGSAVE_POLL).await;
@@ -274,27 +293,35 @@ enum Dump {
 
 /// The dump of `database` in the directory that BGSAVE made under our prefix.
 fn find_dump(dumps: &Path, prefix: &str, database: &str) -> Result<Option<Dump>> {
-    let entries = match fs::read_dir(dumps) {
-        Ok(entries) => entries,
-        // Pika makes it with its first dump.
-        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(fault) => return Err(Error::file("list", dumps, fault)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|fault| Error::file("list", dumps, fault))?;
-        if !entry.file_name().to_string_lossy().starts_with(prefix) {
-            continue;
-        }
-        let dump = entry.path().join(database);
+    for path in own_dumps(dumps, prefix)? {
+        let dump = path.join(database);
         if dump.join("info").is_file() {
             return Ok(Some(Dump::Complete(dump)));
         }
-        let failed = entry.path().join(format!("{database}_FAILED"));
+        let failed = path.join(format!("{database}_FAILED"));
         if failed.exists() {
             return Ok(Some(Dump::Failed(failed)));
         }
     }
     Ok(None)
+}
+
+/// The directories below `dumps` whose names begin with our prefix.
+fn own_dumps(dumps: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dumps) {
+        Ok(entries) => entries,
+        // Pika makes it with its first dump.
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(fault) => return Err(Error::file("list", dumps, fault)),
+    };
+    let mut own = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|fault| Error::file("list", dumps, fault))?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            own.push(entry.path());
+        }
+    }
+    Ok(own)
 }
 
 /// Hard-links every file below `from` to the same place below `to`.
@@ -316,5 +343,8 @@ const LOGS_KEPT: &str = "1000000";
 
 const BGSAVE_POLL: Duration = Duration::from_millis(50);
 const BGSAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A node that cannot even make the directory leaves nothing that tells of it.
+const BGSAVE_ASKS: u32 = 3;
 const BGSAVE_TIMEOUT: Duration = Duration::from_secs(1800);
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);

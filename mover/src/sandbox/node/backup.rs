@@ -4,6 +4,7 @@
 //! ```text
 //! <dir>/dump/<dump-prefix><YYYYMMDD>/db0/<i>/    a checkpoint of instance i
 //!                                       /info    seconds, host, port, log file, log offset: written last
+//!                                db0_FAILED/     what is left of a dump that failed
 //! ```
 //!
 //! The position in `info` is that of the first entry of the log that is *not* in the dump. The day is that of UTC. As on
@@ -36,7 +37,10 @@ pub(super) async fn save_on_request(core: Arc<Core>) {
         match saved {
             Ok(Ok(())) => core.last_save.store(core.clock.now().0 / 1000, Ordering::Release),
             // As on the server: the folder tells who looks at it, and the log of the process tells why.
-            Ok(Err(error)) => tracing::warn!(%error, "BGSAVE failed"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "BGSAVE failed");
+                mark_failed(&core);
+            }
             Err(panic) => tracing::error!(%panic, "BGSAVE panicked"),
         }
         core.saving.store(false, Ordering::Release);
@@ -56,6 +60,16 @@ fn save(core: &Core) -> Result<(), Error> {
     };
     let info = Info { duration: started.elapsed(), host: "127.0.0.1".to_owned(), port: core.port, offset: end };
     Ok(info.write(&dir)?)
+}
+
+/// Gives an incomplete dump the name that says so.
+fn mark_failed(core: &Core) {
+    let dir = dump_dir(core);
+    let failed = dir.with_file_name("db0_FAILED");
+    let marked = fs::create_dir_all(&dir).and_then(|()| fs::rename(&dir, &failed));
+    if let Err(error) = marked {
+        tracing::warn!(%error, path = %failed.display(), "a failed dump could not be renamed");
+    }
 }
 
 fn dump_dir(core: &Core) -> PathBuf {

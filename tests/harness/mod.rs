@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all tests speak in.
+
+mod client;
+mod command_line;
+mod contents;
+mod golden;
+mod redis_server;
+mod rust_source;
+mod source;
+mod stub;
+mod switchboard;
+
+pub(crate) use client::Client;
+pub(crate) use command_line::{CommandLine, Outcome};
+pub(crate) use contents::{Contents, Value, assert_same, contents};
+pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
+pub(crate) use redis_server::{RedisServer, free_addr};
+pub(crate) use rust_source::{RustSource, workspace};
+pub(crate) use source::{Source, copy_tree, left_behind, restart};
+pub(crate) use stub::Stub;
+pub(crate) use switchboard::Switchboard;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mover::Side;
+use mover::endpoint::Endpoint;
+
+/// A side of a move without a password.
+pub(crate) fn endpoint(side: Side, addr: SocketAddr) -> Endpoint {
+    Endpoint { side, host: addr.ip().to_string(), port: addr.port(), password: None, database: 0 }
+}
+
+/// Waits until `is_so`, and fails with `what` when it never is.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < HANG, "{what}: not within {HANG:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Nothing here takes a minute, so whatever does has hung.
+pub(crate) const HANG: Duration = Duration::from_secs(90);

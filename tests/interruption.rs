@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Servers that die, are emptied or have no more room in the middle of a move.
+
+use crate::harness::{
+    Client, CommandLine, Outcome, RedisServer, Source, assert_same, contents, left_behind, restart, until,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_dies_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let mut target = RedisServer::start();
+    let running = slow_move(&source, &target).await;
+    target.kill();
+    running.join().unwrap().assert_failed(&["the target", &target.addr().to_string()]);
+    source.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_room_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let target = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let outcome = CommandLine::of_move(source.addr(), target.addr(), "0-1023").run();
+    outcome.assert_failed(&["the target", &target.addr().to_string(), "OOM"]);
+    source.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_turns_into_a_replica_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let target = RedisServer::start();
+    let running = slow_move(&source, &target).await;
+    target.client().run("REPLICAOF 127.0.0.1 1");
+    running.join().unwrap().assert_failed(&["the target", &target.addr().to_string(), "READONLY"]);
+    source.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_dies_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let (addr, before) = (source.addr().to_string(), source.contents().clone());
+    let target = RedisServer::start();
+    let running = slow_move(&source, &target).await;
+    drop(source);
+    running.join().unwrap().assert_failed(&["the source", &addr]);
+    assert_eq!(left_behind(dir.path()), [""; 0].map(std::path::PathBuf::from));
+    let again = restart(dir.path()).await;
+    assert_same(&before, &contents(&mut Client::connect(again.addr())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_of_the_source_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let target = RedisServer::start();
+    let running = slow_move(&source, &target).await;
+    source.client().run("FLUSHDB");
+    source.client().run("SET after flush");
+    let outcome = running.join().unwrap();
+    outcome.assert_done();
+    let left = contents(&mut source.client());
+    assert_eq!(left.len(), 1);
+    assert_same(&left, &contents(&mut target.client()));
+    source.assert_tidy();
+}
+
+/// A move that has begun to copy and has seconds left to do so.
+async fn slow_move(source: &Source, target: &RedisServer) -> std::thread::JoinHandle<Outcome> {
+    let command = CommandLine::of_move(source.addr(), target.addr(), "0-1023").args(&["--rate", "40KiB"]);
+    let running = command.start();
+    let mut client = target.client();
+    until("the copy begins", || client.number("DBSIZE") > 0).await;
+    running
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A move that leaves the drain out loses writes, and the clients notice. Without this proof their silence would mean
+//! nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mover::sandbox::demo::{Demo, DemoOptions, DemoReport};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_notice_when_the_drain_is_left_out() {
+    let mut seen = Vec::new();
+    for seed in 1..=SEEDS {
+        let report = run(seed, true).await;
+        seen.push(report.client.wrong_values);
+        if report.client.wrong_values > 0 {
+            assert!(!report.is_clean(), "seed {seed}: wrong values, and yet it says it was clean");
+            assert!(!report.client.examples.is_empty(), "seed {seed}: no example of a wrong value");
+            return;
+        }
+    }
+    panic!("without the drain {SEEDS} moves went well, as it seems: {seen:?} wrong values");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_see_nothing_when_it_is_not() {
+    for seed in 1..=2 {
+        let report = run(seed, false).await;
+        assert!(report.is_clean(), "seed {seed}: {:?}", report.client);
+        assert_eq!(report.job.slots, usize::from(SLOTS));
+        assert_eq!(report.job.fence_ms.count, usize::from(SLOTS));
+        assert!(report.client.requests > 0 && report.client.keys_checked > 0, "{:?}", report.client);
+    }
+}
+
+/// Many writers and many switches: each is another chance for a write to fall between log and fence.
+async fn run(seed: u64, skip_drain: bool) -> DemoReport {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(options(seed, skip_drain, dir.path())).await.unwrap();
+    let job = demo.job();
+    Box::pin(demo.run(job)).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"))
+}
+
+fn options(seed: u64, skip_drain: bool, dir: &Path) -> DemoOptions {
+    DemoOptions {
+        keys: 2000,
+        slots: SLOTS,
+        writers: 6,
+        time: Duration::from_secs(1),
+        seed,
+        dir: dir.to_owned(),
+        skip_drain,
+    }
+}
+
+const SLOTS: u16 = 16;
+
+/// One is usually enough.
+const SEEDS: u64 = 5;
