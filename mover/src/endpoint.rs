@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
+use snapshot::UnixMillis;
 
 use crate::{Error, Result, Side};
 
@@ -174,7 +175,7 @@ impl Client {
     /// # Errors
     /// As [`Client::ask`].
     pub async fn scan(&mut self, cursor: &str) -> Result<(Vec<Vec<u8>>, Option<String>)> {
-        let page = self.ask(redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(SCAN_COUNT)).await?;
+        let page = self.ask(redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(scan_count())).await?;
         let (next, keys): (String, Vec<Vec<u8>>) =
             redis::from_redis_value_ref(&page).map_err(|_| self.endpoint.answered("SCAN", format!("{page:?}")))?;
         Ok((keys, (next != "0").then_some(next)))
@@ -232,7 +233,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Keys in one page: short enough that SCAN does not hold the server's other clients.
-const SCAN_COUNT: usize = 1000;
+///
+/// The number is another one each time. Pika's cursors are sums of the counts, shared by all clients that scan, so ours
+/// should not be those of others; and where a key of one byte begins a page it loses its place, which then should not
+/// happen at the same key again.
+fn scan_count() -> u64 {
+    900 + UnixMillis::now().0 % 200
+}
 
 #[cfg(test)]
 mod tests {
