@@ -29,9 +29,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use mover::batch::Write;
+use mover::dialect::HyperLogLogPolicy;
 use mover::endpoint::Endpoint;
 use mover::flow::{Control, Line, Throttle};
-use mover::sink::{HyperLogLogPolicy, Sink, Target};
+use mover::sink::{Sink, Target};
 use mover::source::Known;
 use mover::{JobOptions, Side};
 use replication::{SlotCount, SlotSet};

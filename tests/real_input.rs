@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mover::dialect::HyperLogLogPolicy;
 use mover::job::{Phase, Report};
 use mover::sandbox::node::{Node, NodeConfig};
-use mover::sink::HyperLogLogPolicy;
 use mover::{Job, JobOptions, Side};
 use redis::Value as Reply;
 use replication::{SlotCount, SlotSet};

@@ -77,14 +77,14 @@ impl Endpoint {
         }
     }
 
-    /// The error that this server will not let us in.
+    /// The error that there is no connection, or that the server will not let us in.
     pub(crate) fn refused(&self, fault: String) -> Error {
+        let (side, address) = (self.side, self.address());
         let refusals = ["NOAUTH", "WRONGPASS", "invalid password", "authentication failed"];
-        let help = match refusals.iter().any(|refusal| fault.contains(refusal)) {
-            true => "; check the password",
-            false => "",
-        };
-        Error::Connect { side: self.side, address: self.address(), fault: format!("{fault}{help}") }
+        match refusals.iter().any(|refusal| fault.contains(refusal)) {
+            true => Error::Login { side, address, fault: format!("{fault}; check the password") },
+            false => Error::Connect { side, address, fault },
+        }
     }
 
     /// The error that the connection to this server broke.
@@ -179,6 +179,22 @@ impl Client {
         let (next, keys): (String, Vec<Vec<u8>>) =
             redis::from_redis_value_ref(&page).map_err(|_| self.endpoint.answered("SCAN", format!("{page:?}")))?;
         Ok((keys, (next != "0").then_some(next)))
+    }
+
+    /// Checks that a Pika takes us for its user `default`. With a password it does not know, a Pika without a `userpass`
+    /// lets everybody in as the user `limit`, who may not do all that a move needs.
+    ///
+    /// # Errors
+    /// [`Error::Login`] for any other user.
+    pub async fn check_user(&mut self) -> Result<()> {
+        match self.ask(redis::cmd("ACL").arg("WHOAMI")).await? {
+            Value::BulkString(user) if user != b"default" => {
+                let user = String::from_utf8_lossy(&user).into_owned();
+                let fault = format!("it takes us for its user `{user}`, not for `default`; check the password");
+                Err(Error::Login { side: self.endpoint.side, address: self.endpoint.address(), fault })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The sections of `INFO` as one text.

@@ -4,8 +4,11 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::sink::dialect::Unmovable;
+use bytes::Bytes;
+use replication::SlotCount;
+use snapshot::Kind;
 
 /// The result of everything that can fail in a move.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,6 +26,26 @@ pub enum Error {
         address: String,
         /// What the attempt ended with.
         fault: String,
+    },
+    /// A server is there but does not let us in.
+    #[error("the {side} at {address} does not let us in: {fault}")]
+    Login {
+        /// The side the server is on.
+        side: Side,
+        /// Its address.
+        address: String,
+        /// What it answered.
+        fault: String,
+    },
+    /// The source changes faster than it can be followed.
+    #[error(
+        "the source changes faster than it is followed: {lag} bytes of its log are left, and for {stuck:?} not fewer"
+    )]
+    Outrun {
+        /// Bytes of the log that have not been read.
+        lag: u64,
+        /// How long it has not become less.
+        stuck: Duration,
     },
     /// A connection broke while it was in use.
     #[error("lost the connection to the {side} at {address}: {fault}")]
@@ -126,9 +149,10 @@ impl Error {
     /// Which side failed.
     pub fn side(&self) -> Side {
         match self {
-            Self::Connect { side, .. } | Self::Lost { side, .. } | Self::Reply { side, .. } => *side,
-            Self::Unfit { side, .. } => *side,
-            Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } | Self::Unmovable(_) => Side::Source,
+            Self::Connect { side, .. } | Self::Login { side, .. } | Self::Lost { side, .. } => *side,
+            Self::Reply { side, .. } | Self::Unfit { side, .. } => *side,
+            Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
+            Self::Unmovable(_) | Self::Outrun { .. } => Side::Source,
             Self::Differs { .. } | Self::LineStopped => Side::Target,
             Self::Routing { .. } | Self::Cutover { .. } => Side::Routing,
             Self::File { .. } | Self::Cancelled => Side::Agent,
@@ -142,9 +166,22 @@ impl Error {
             Self::Routing { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
+            Self::Login { .. } | Self::Outrun { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }
     }
+}
+
+/// A key that the target cannot hold as it is.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the {kind} `{}` (slot {}) cannot be moved faithfully: {why}", key.escape_ascii(), SlotCount::CODIS.slot_of(key))]
+pub struct Unmovable {
+    /// The user's key.
+    pub key: Bytes,
+    /// Its type.
+    pub kind: Kind,
+    /// Why not, and what can be done.
+    pub why: &'static str,
 }
 
 /// A side of a move.

@@ -14,22 +14,22 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use mover::endpoint::Endpoint;
-//! use mover::routing::Manual;
+//! use mover::routing::RoutingControl;
 //! use mover::{Job, JobOptions, Side};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let source = Endpoint::parse(Side::Source, "10.0.0.1:9221", None)?;
-//! let target = Endpoint::parse(Side::Target, "10.0.0.2:9221", None)?;
-//! let routing = Arc::new(Manual::new(source.address(), target.address(), false));
-//! let job = Job::new(source, target, JobOptions::new("1,5-9".parse()?), routing);
-//! let report = job.run().await?;
-//! println!("{} keys moved, clients held for {:.1} ms", report.keys, report.fence_ms.max);
-//! # Ok(())
-//! # }
+//! async fn example(routing: Arc<dyn RoutingControl>) -> Result<(), Box<dyn std::error::Error>> {
+//!     let source = Endpoint::parse(Side::Source, "10.0.0.1:9221", None)?;
+//!     let target = Endpoint::parse(Side::Target, "10.0.0.2:9221", None)?;
+//!     let job = Job::new(source, target, JobOptions::new("1,5-9".parse()?), routing);
+//!     let report = job.run().await?;
+//!     println!("{} keys moved, clients held for {:.1} ms", report.keys, report.fence_ms.max);
+//!     Ok(())
+//! }
 //! ```
 
 pub mod batch;
 pub mod cli;
+pub mod dialect;
 pub mod endpoint;
 mod error;
 pub mod flow;
@@ -40,5 +40,8 @@ pub mod sandbox;
 pub mod sink;
 pub mod source;
 
-pub use error::{Error, Remedy, Result, Side};
+pub use error::{Error, Remedy, Result, Side, Unmovable};
 pub use job::{Job, JobOptions};
+
+/// A future behind a pointer: the traits at the edges are used as trait objects.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

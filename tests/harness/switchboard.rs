@@ -3,8 +3,9 @@
 
 use std::sync::Mutex;
 
+use mover::BoxFuture;
 use mover::Result;
-use mover::routing::{BoxFuture, Owner, RoutingControl};
+use mover::routing::{Owner, RoutingControl};
 use replication::{Slot, SlotSet};
 
 #[derive(Default)]

@@ -6,6 +6,7 @@ mod display;
 mod endpoint;
 mod inspect;
 mod r#move;
+mod operator;
 mod summary;
 
 use std::io::IsTerminal;

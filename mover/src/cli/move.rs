@@ -12,11 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Side;
 use crate::cli::endpoint::endpoint;
+use crate::cli::operator::Terminal;
 use crate::cli::{display, summary};
+use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
 use crate::job::{Fence, Job, JobOptions};
 use crate::routing::Manual;
-use crate::sink::HyperLogLogPolicy;
 
 #[derive(Args, Debug)]
 pub(super) struct MoveArgs {
@@ -100,7 +101,10 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let source = endpoint(Side::Source, &args.source, args.source_password_file.as_deref())?;
     let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
     let routing = match args.routing {
-        Routing::Manual => Arc::new(Manual::new(source.address(), target.address(), args.yes)),
+        Routing::Manual => {
+            let operator = Box::new(Terminal { assume_yes: args.yes });
+            Arc::new(Manual::new(source.address(), target.address(), operator))
+        }
     };
     let slot_count = SlotCount::new(args.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
     let options = JobOptions {

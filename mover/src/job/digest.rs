@@ -10,7 +10,7 @@ use snapshot::{Body, Kind, StreamEntry, StreamId, UnixMillis, score_text};
 
 use crate::Result;
 use crate::batch::Write;
-use crate::sink::Dialect;
+use crate::dialect::Dialect;
 use crate::source::{Reread, Wanted};
 
 /// The digest of one key.

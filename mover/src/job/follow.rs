@@ -15,13 +15,14 @@ use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
-use crate::Result;
+use crate::dialect::Dialect;
 use crate::flow::{Feed, Gate, Line, Watermark};
 use crate::job::dirty::Dirty;
 use crate::job::plan::Plan;
 use crate::job::{Job, Progress};
-use crate::sink::{Dialect, Target};
+use crate::sink::Target;
 use crate::source::{Known, Reread, Wanted};
+use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
 pub(super) struct Follower {
@@ -140,14 +141,23 @@ impl Follower {
         Ok(self.tail.end()?)
     }
 
-    /// Rounds until one is short and complete: the target is milliseconds behind.
+    /// Rounds until one leaves nothing: the target is as far behind as that round took.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`] when the rest of the log does not become shorter any more.
     pub(super) async fn settle(&mut self) -> Result<()> {
-        loop {
-            let round = self.round().await?;
-            if round.complete && round.took < SHORT_ROUND {
-                return Ok(());
+        let (mut least, mut since) = (u64::MAX, Instant::now());
+        while !self.round().await?.complete {
+            let lag = self.lag()?;
+            if lag < least - least / 10 {
+                (least, since) = (lag, Instant::now());
+            }
+            let stuck = since.elapsed();
+            if stuck > STUCK_MAX {
+                return Err(Error::Outrun { lag, stuck });
             }
         }
+        Ok(())
     }
 
     /// Rounds until everything before `end` is at the target.
@@ -166,7 +176,7 @@ impl Follower {
         let work = async {
             let outcome = work.await;
             done.store(true, Ordering::Release);
-            Ok::<_, crate::Error>(outcome)
+            Ok::<_, Error>(outcome)
         };
         let follow = async {
             while !done.load(Ordering::Acquire) {
@@ -245,7 +255,7 @@ impl Follower {
             let Some(mut reader) = self.readers.pop() else { unreachable!("there are as many shares as readers") };
             tasks.spawn(async move {
                 let again = reader.run(share).await?;
-                Ok::<_, crate::Error>((reader, again))
+                Ok::<_, Error>((reader, again))
             });
         }
         while let Some(task) = tasks.join_next().await {
@@ -291,8 +301,8 @@ const ROUND_CHANGES: u64 = 8192;
 /// Keys for which a further connection is worth it.
 const SHARE_MIN: usize = 64;
 
-/// A round this short leaves room for a drain under any sensible cap.
-const SHORT_ROUND: Duration = Duration::from_millis(50);
+/// How long the log may stay as far ahead as it is before following it is given up.
+const STUCK_MAX: Duration = Duration::from_secs(60);
 
 /// Pika's default; it only serves to show the lag over several files.
 const BINLOG_FILE_SIZE: u64 = 100 << 20;

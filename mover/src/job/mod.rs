@@ -170,13 +170,23 @@ impl Job {
 mod tests {
     use super::*;
 
+    struct Nobody;
+
+    impl crate::routing::Operator for Nobody {
+        fn ask(&self, request: String) -> crate::BoxFuture<'_, Result<()>> {
+            Box::pin(async { Err(Error::Routing { what: request }) })
+        }
+
+        fn tell(&self, _: &str) {}
+    }
+
     /// Whoever embeds a job spawns it.
     #[test]
     fn a_running_job_may_move_between_threads() {
         fn may_move<T: Send>(_: &T) {}
         let endpoint = |side, text| Endpoint::parse(side, text, None).unwrap();
         let (source, target) = (endpoint(crate::Side::Source, "h:1"), endpoint(crate::Side::Target, "h:2"));
-        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", false));
+        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
         may_move(&Job::new(source, target, JobOptions::new("1".parse().unwrap()), routing).run());
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use replication::{SlotCount, SlotSet};
 
+use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
-use crate::sink::HyperLogLogPolicy;
 
 /// What to move and how.
 #[derive(Clone, Debug)]

@@ -19,10 +19,11 @@ use replication::{BinlogOffset, Change, Effect, SlotCount, SlotSet};
 use snapshot::{Checkpoint, ScanRequest};
 use tracing::{debug, info, warn};
 
+use crate::dialect::Dialect;
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
 use crate::job::{Progress, VerifyReport, digest};
-use crate::sink::{Dialect, Target};
+use crate::sink::Target;
 use crate::source::{Known, Reread};
 use crate::{Error, Result};
 

@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Routing by hand: the operator is told what to do, does it, and says so.
 
-use std::io::{self, BufRead, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use replication::{Slot, SlotSet};
 
-use crate::routing::{BoxFuture, Owner, RoutingControl};
-use crate::{Error, Result};
+use crate::routing::{Owner, RoutingControl};
+use crate::{BoxFuture, Result};
 
-/// Asks a person to stop and to redirect the clients.
-///
-/// Questions go to standard error, answers come from standard input, one line each: an empty line or `yes` goes on,
-/// everything else stops. The end of the input stops too: nobody is there to redirect anything.
-#[derive(Debug)]
+/// The person who stops and redirects the clients.
+pub trait Operator: Send + Sync {
+    /// Asks for something to be done, and waits until it is.
+    ///
+    /// # Errors
+    /// [`Error::Routing`](crate::Error::Routing) when it will not be done: nothing is switched then.
+    fn ask(&self, request: String) -> BoxFuture<'_, Result<()>>;
+
+    /// Says something that needs no answer.
+    fn tell(&self, what: &str);
+}
+
+/// Has a person stop and redirect the clients.
 pub struct Manual {
     source: String,
     target: String,
-    assume_yes: bool,
+    operator: Box<dyn Operator>,
     state: Mutex<State>,
 }
 
@@ -28,42 +35,13 @@ struct State {
 }
 
 impl Manual {
-    /// Routing by hand between two addresses. With `assume_yes` no question waits: the operator has stopped the clients
-    /// already, or there are none.
-    pub fn new(source: impl Into<String>, target: impl Into<String>, assume_yes: bool) -> Self {
-        Self { source: source.into(), target: target.into(), assume_yes, state: Mutex::default() }
+    /// Routing by hand between two addresses.
+    pub fn new(source: impl Into<String>, target: impl Into<String>, operator: Box<dyn Operator>) -> Self {
+        Self { source: source.into(), target: target.into(), operator, state: Mutex::default() }
     }
 
-    async fn ask(&self, question: String) -> Result<()> {
-        if self.assume_yes {
-            eprintln!("{question}\n(going on, as --yes says)");
-            return Ok(());
-        }
-        let answer = tokio::task::spawn_blocking(move || {
-            let mut error = io::stderr().lock();
-            // A whole line, for what follows must not stand behind it when nobody presses Enter.
-            writeln!(error, "{question}\nPress Enter when that is done, or type `no` to stop.")?;
-            drop(error);
-            let mut line = String::new();
-            let length = io::stdin().lock().read_line(&mut line)?;
-            Ok::<_, io::Error>((length > 0).then(|| line.trim().to_ascii_lowercase()))
-        });
-        let answer = answer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let what = match answer {
-            Ok(Some(line)) if matches!(line.as_str(), "" | "y" | "yes") => return Ok(()),
-            Ok(Some(line)) => format!("the operator answered `{line}`, nothing was switched"),
-            Ok(None) => {
-                "nobody answered, for standard input is at its end; nothing was switched; say `--yes` when no client \
-                 writes to these slots"
-                    .to_owned()
-            }
-            Err(fault) => format!("the operator's answer could not be read: {fault}"),
-        };
-        Err(Error::Routing { what })
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,12 +56,12 @@ impl RoutingControl for Manual {
 
     fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let question = format!(
+            let request = format!(
                 "The target is in step with the source. Stop every client of slots {slots} now, so that nothing more is \
                  sent to {}.",
                 self.source
             );
-            self.ask(question).await?;
+            self.operator.ask(request).await?;
             self.state().raised = slots.clone();
             Ok(())
         })
@@ -95,9 +73,8 @@ impl RoutingControl for Manual {
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let question =
-                format!("Every write has arrived. Send the clients of slots {slots} to {} now.", self.target);
-            self.ask(question).await?;
+            let request = format!("Every write has arrived. Send the clients of slots {slots} to {} now.", self.target);
+            self.operator.ask(request).await?;
             let mut state = self.state();
             state.raised = SlotSet::new();
             slots.iter().for_each(|slot| {
@@ -111,7 +88,9 @@ impl RoutingControl for Manual {
         Box::pin(async move {
             let was = std::mem::take(&mut self.state().raised);
             if !was.is_empty() {
-                eprintln!("Let the clients of slots {slots} go on at {}: nothing was switched.", self.source);
+                let source = &self.source;
+                self.operator
+                    .tell(&format!("Let the clients of slots {slots} go on at {source}: nothing was switched."));
             }
             Ok(())
         })

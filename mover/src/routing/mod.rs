@@ -3,17 +3,11 @@
 
 mod manual;
 
-pub use manual::Manual;
-
-use std::future::Future;
-use std::pin::Pin;
+pub use manual::{Manual, Operator};
 
 use replication::{Slot, SlotSet};
 
-use crate::Result;
-
-/// A future behind a pointer: the traits at the edges are used as trait objects.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::{BoxFuture, Result};
 
 /// The layer that sends clients to nodes: all that an embedding proxy must provide.
 ///

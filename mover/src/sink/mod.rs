@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The target end of the line.
 
-pub mod dialect;
 mod hyperloglog;
 mod pipe;
 mod redis;
 mod render;
 
-pub use dialect::{Dialect, HyperLogLogPolicy};
 pub use redis::{RedisSink, Target};
 
+use crate::BoxFuture;
 use crate::Result;
 use crate::batch::Batch;
-use crate::routing::BoxFuture;
 
 /// Where batches go.
 pub trait Sink: Send {

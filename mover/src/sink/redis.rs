@@ -4,12 +4,12 @@
 use redis::Value;
 use replication::{SlotCount, SlotSet};
 
+use crate::BoxFuture;
 use crate::Result;
 use crate::batch::Batch;
+use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::endpoint::{Client, Endpoint};
-use crate::routing::BoxFuture;
 use crate::sink::Sink;
-use crate::sink::dialect::{Dialect, HyperLogLogPolicy};
 use crate::sink::pipe::{Answer, Pipe};
 use crate::sink::render::Commands;
 
@@ -30,6 +30,9 @@ impl Target {
     pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
         let mut client = endpoint.connect().await?;
         let dialect = Dialect::of(endpoint, &client.info("server").await?, hyperloglog)?;
+        if dialect == Dialect::Pika {
+            client.check_user().await?;
+        }
         let replication = client.info("replication").await?;
         match replication.get("role") {
             Some("master") => Ok(Self { client, dialect, slot_count }),

@@ -7,7 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
 
 use crate::batch::{Patch, Write};
-use crate::sink::dialect::{Dialect, HyperLogLogPolicy, Unmovable, Verb};
+use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
+use crate::error::Unmovable;
 use crate::sink::hyperloglog;
 
 /// Commands as bytes, and what is known about their answers.

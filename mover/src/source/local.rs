@@ -63,6 +63,7 @@ impl Local {
         if !version.starts_with("4.0") {
             return Err(endpoint.unfit(format!("its version {version} has another layout on disk"), "use a Pika 4.0"));
         }
+        client.check_user().await?;
         check_role(&mut client).await?;
         check_settings(&mut client, &options).await?;
         check_clock(&mut client).await?;

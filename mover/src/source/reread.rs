@@ -16,8 +16,8 @@ use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
 
 use crate::Result;
 use crate::batch::Write;
+use crate::dialect::Dialect;
 use crate::endpoint::Client;
-use crate::sink::Dialect;
 use crate::source::elements;
 use crate::source::known::Known;
 use crate::source::page::{PAGE_ELEMENTS, Paging, ScanPattern, Step};

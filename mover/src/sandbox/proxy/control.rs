@@ -6,7 +6,8 @@ use std::sync::Arc;
 use replication::{Slot, SlotSet};
 
 use super::table::{End, Table, TableError};
-use crate::routing::{BoxFuture, Owner, RoutingControl};
+use crate::BoxFuture;
+use crate::routing::{Owner, RoutingControl};
 use crate::{Error, Result};
 
 /// A handle of the table. A [`raise`](RoutingControl::raise) that fails or is dropped leaves the fences it has raised,

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use replication::SlotCount;
 use snapshot::{Kind, UnixMillis};
 
 use crate::Result;
@@ -153,18 +152,6 @@ impl fmt::Display for Dialect {
             Self::Pika => "Pika",
         })
     }
-}
-
-/// A key that the target cannot hold as it is.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the {kind} `{}` (slot {}) cannot be moved faithfully: {why}", key.escape_ascii(), SlotCount::CODIS.slot_of(key))]
-pub struct Unmovable {
-    /// The user's key.
-    pub key: bytes::Bytes,
-    /// Its type.
-    pub kind: Kind,
-    /// Why not, and what can be done.
-    pub why: &'static str,
 }
 
 #[cfg(test)]
