@@ -9,10 +9,11 @@ endif
 cargo = cargo
 ARGS ?=
 
-.PHONY: help demo test lint bench setup
+.PHONY: help demo build test lint bench setup
 
 help:
 	@echo 'make demo    moves slots of a small cluster in one process, under load, and checks every answer'
+	@echo 'make build   builds the command slotmover, and says where it is'
 	@echo 'make test    runs all tests'
 	@echo 'make lint    checks format, lints and documentation'
 	@echo 'make bench   measures'
@@ -23,6 +24,10 @@ setup:
 
 demo: setup
 	$(cargo) run --release --locked -p mover --bin slotmover -- demo $(ARGS)
+
+build: setup
+	$(cargo) build --release --locked -p mover --bin slotmover
+	@echo "built $(or $(CARGO_TARGET_DIR),target)/release/slotmover"
 
 test: setup
 	$(cargo) test --release --locked --workspace $(ARGS)

@@ -14,8 +14,9 @@ async fn a_wrong_password_is_named_with_its_side() {
     let config = NodeConfig { password: Some("secret".to_owned()), ..NodeConfig::new(dir.path()) };
     let source = Source::with(config).await;
     let target = RedisServer::with(&["--requirepass", "hidden"]);
-    // A wrong password lets clients into a Pika: they are users with fewer rights, and that is its own affair.
     let tried = [
+        // A Pika without a userpass lets everybody in, as a user with fewer rights.
+        (Some("wrong-one"), Some("hidden"), "source", source.addr()),
         (None, Some("hidden"), "source", source.addr()),
         (Some("secret"), None, "target", target.addr()),
         (Some("secret"), Some("wrong-one"), "target", target.addr()),
