@@ -187,14 +187,16 @@ impl Client {
     /// # Errors
     /// [`Error::Login`] for any other user.
     pub async fn check_user(&mut self) -> Result<()> {
-        match self.ask(redis::cmd("ACL").arg("WHOAMI")).await? {
-            Value::BulkString(user) if user != b"default" => {
-                let user = String::from_utf8_lossy(&user).into_owned();
-                let fault = format!("it takes us for its user `{user}`, not for `default`; check the password");
-                Err(Error::Login { side: self.endpoint.side, address: self.endpoint.address(), fault })
-            }
-            _ => Ok(()),
+        let user = match self.ask(redis::cmd("ACL").arg("WHOAMI")).await? {
+            Value::BulkString(user) => String::from_utf8_lossy(&user).into_owned(),
+            Value::SimpleString(user) => user,
+            other => return Err(self.endpoint.answered("ACL WHOAMI", format!("{other:?}"))),
+        };
+        if user == "default" {
+            return Ok(());
         }
+        let fault = format!("it takes us for its user `{user}`, not for `default`; check the password");
+        Err(Error::Login { side: self.endpoint.side, address: self.endpoint.address(), fault })
     }
 
     /// The sections of `INFO` as one text.

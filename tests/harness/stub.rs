@@ -11,7 +11,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Answers every INFO with `info` and everything else with `OK`.
+    /// Answers every INFO with `info`, lets everybody in as `default`, and answers everything else with `OK`.
     pub(crate) fn with_info(info: &'static str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -36,9 +36,10 @@ fn serve(stream: &TcpStream, info: &str) -> Option<()> {
     let mut output = stream;
     loop {
         let command = command(&mut input)?;
-        match command[0].eq_ignore_ascii_case("info") {
-            true => write!(output, "${}\r\n{info}\r\n", info.len()).ok()?,
-            false => write!(output, "+OK\r\n").ok()?,
+        match &*command[0].to_ascii_lowercase() {
+            "info" => write!(output, "${}\r\n{info}\r\n", info.len()).ok()?,
+            "acl" => write!(output, "$7\r\ndefault\r\n").ok()?,
+            _ => write!(output, "+OK\r\n").ok()?,
         }
     }
 }

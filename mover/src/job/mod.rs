@@ -150,7 +150,7 @@ impl Job {
             follower.settle().await?;
             self.progress.enter(Phase::Verify);
             let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, follower.slots(), &self.progress);
-            verified.add(verify.run(follower).await?);
+            verified.add(Box::pin(verify.run(follower)).await?);
             self.progress.enter(Phase::Cutover);
             let cutover = cutover::Cutover {
                 routing: &*self.routing,

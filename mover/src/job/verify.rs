@@ -20,6 +20,7 @@ use snapshot::{Checkpoint, ScanRequest};
 use tracing::{debug, info, warn};
 
 use crate::dialect::Dialect;
+use crate::endpoint::Client;
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
 use crate::job::{Progress, VerifyReport, digest};
@@ -94,9 +95,11 @@ impl<'a> Verify<'a> {
         debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
         self.logged_keys(end).await?;
         debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the log");
-        self.target_keys().await?;
+        let (source, target) = (self.plan.source.client(), self.target.client());
+        self.only_on(target.clone(), source.clone()).await?;
         debug!(suspects = self.suspects.len(), "looked for keys that only the target has");
-        self.source_keys().await?;
+        // One that came after the checkpoint by an unlogged write stands nowhere else.
+        self.only_on(source, target).await?;
         debug!(suspects = self.suspects.len(), "looked for keys that only the source has");
         Ok(())
     }
@@ -154,39 +157,17 @@ impl<'a> Verify<'a> {
         self.chunk(chunk).await
     }
 
-    /// Keys that only the target has.
-    async fn target_keys(&mut self) -> Result<()> {
-        let mut client = self.plan.source.client();
+    /// Keys that `one` side has and the `other` has not become suspects.
+    async fn only_on(&mut self, mut one: Client, mut other: Client) -> Result<()> {
         let mut cursor = Some("0".to_owned());
         while let Some(at) = cursor {
-            let (keys, next) = self.target.keys(&self.slots, &at).await?;
-            let mut pipeline = redis::Pipeline::with_capacity(keys.len());
-            keys.iter().for_each(|key| {
-                pipeline.cmd("EXISTS").arg(&key[..]);
-            });
-            for (key, reply) in keys.into_iter().zip(client.ask_all(&mut pipeline).await?) {
-                if reply != Value::Int(1) {
-                    self.suspect(key.into())?;
-                }
-            }
-            cursor = next;
-        }
-        Ok(())
-    }
-
-    /// Keys that only the source has: one that came after the checkpoint by an unlogged write stands nowhere else.
-    async fn source_keys(&mut self) -> Result<()> {
-        let mut source = self.plan.source.client();
-        let mut target = self.target.client();
-        let mut cursor = Some("0".to_owned());
-        while let Some(at) = cursor {
-            let (mut keys, next) = source.scan(&at).await?;
+            let (mut keys, next) = one.scan(&at).await?;
             keys.retain(|key| self.slots.contains(self.slot_count.slot_of(key)) && !replication::is_internal_key(key));
             let mut pipeline = redis::Pipeline::with_capacity(keys.len());
             keys.iter().for_each(|key| {
                 pipeline.cmd("EXISTS").arg(&key[..]);
             });
-            for (key, reply) in keys.into_iter().zip(target.ask_all(&mut pipeline).await?) {
+            for (key, reply) in keys.into_iter().zip(other.ask_all(&mut pipeline).await?) {
                 if reply != Value::Int(1) {
                     self.suspect(key.into())?;
                 }
