@@ -16,7 +16,7 @@ use crate::cli::operator::Terminal;
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
-use crate::job::{Fence, Job, JobOptions};
+use crate::job::{Fence, Job, JobOptions, Status};
 use crate::routing::Manual;
 
 #[derive(Args, Debug)]
@@ -121,7 +121,8 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     };
     let job = Job::new(source, target, options, routing);
     let control = job.control();
-    let display = display::Display::start(job.progress());
+    let progress = job.progress();
+    let display = display::Display::start(Arc::clone(&progress));
     let mut running = std::pin::pin!(job.run());
     let outcome = tokio::select! {
         outcome = &mut running => outcome,
@@ -138,12 +139,28 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         }
     };
     display.end().await;
+    if outcome.is_err() {
+        tell_what_is_left(&progress.status());
+    }
     let report = outcome?;
     match args.json {
         true => println!("{}", serde_json::to_string(&report)?),
         false => summary::print(&report),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// After a failure: where the slots are, and what the target holds of them.
+fn tell_what_is_left(status: &Status) {
+    if status.switched > 0 {
+        eprintln!("{} of {} slots had been switched and stay at the target", status.switched, status.slots);
+    }
+    if status.keys > 0 && status.switched < status.slots as u64 {
+        eprintln!(
+            "slots that were not switched are served by the source as before; the target holds a part of their keys:"
+        );
+        eprintln!("run the move again with --replace, which deletes them first");
+    }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

@@ -209,8 +209,9 @@ impl Follower {
 
     /// Reads the log into the dirty set; whether its end was reached.
     async fn collect(&mut self) -> Result<(u64, bool)> {
-        let mut changes = 0;
-        while changes < ROUND_CHANGES {
+        let (mut changes, mut items) = (0, 0);
+        while changes < ROUND_CHANGES && items < ROUND_ITEMS {
+            items += 1;
             let Some(item) = self.tail.next()? else { return Ok((changes, true)) };
             let (list, known) = match Effect::of_item(&item) {
                 Effect::Ignored => continue,
@@ -297,6 +298,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Changes in one round: it ends with all of them at the target, so this bounds its memory and its time.
 const ROUND_CHANGES: u64 = 8192;
+
+/// Items in one round, those of other slots among them: some ten milliseconds in which nothing else runs on the thread.
+const ROUND_ITEMS: u64 = 32_768;
 
 /// Keys for which a further connection is worth it.
 const SHARE_MIN: usize = 64;
