@@ -49,21 +49,12 @@ impl Manifest {
     pub(crate) fn read_beside(dir: &Path, kept: &Path) -> Result<Self> {
         let path = manifest_path(dir);
         let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let mut before = read_once(&file, &path)?;
-        let mut tries = 0;
-        loop {
-            let now = read_once(&file, &path)?;
-            if now == before && now.is_reached(dir, kept)? {
-                return Ok(now);
-            }
-            before = now;
-            tries += 1;
-            match tries {
-                0..SPINS => std::thread::yield_now(),
-                SPINS..TRIES => std::thread::sleep(PAUSE),
-                _ => return Err(Error::Corrupt { path, offset: 0, fault: Fault::ManifestAhead { end: now.end } }),
-            }
-        }
+        let pause = |attempt| match attempt {
+            0..SPINS => std::thread::yield_now(),
+            _ => std::thread::sleep(PAUSE),
+        };
+        settle(|| read_once(&file, &path), |manifest| manifest.is_reached(dir, kept), pause)?
+            .map_err(|last| Error::Corrupt { path, offset: 0, fault: Fault::ManifestAhead { end: last.end } })
     }
 
     pub(crate) fn encode(self) -> [u8; SIZE] {
@@ -101,6 +92,27 @@ impl Manifest {
     }
 }
 
+/// Two readings in a row that agree, of a manifest whose file reaches as far as it says; else the last reading.
+///
+/// Each attempt reads twice anew: a busy log changes in every pause, and a reading from before the pause would never
+/// agree with one from after it.
+fn settle(
+    mut read: impl FnMut() -> Result<Manifest>,
+    is_reached: impl Fn(&Manifest) -> Result<bool>,
+    mut pause: impl FnMut(u32),
+) -> Result<Result<Manifest, Manifest>> {
+    let mut last = Manifest::default();
+    for attempt in 0..TRIES {
+        let first = read()?;
+        last = read()?;
+        if first == last && is_reached(&last)? {
+            return Ok(Ok(last));
+        }
+        pause(attempt);
+    }
+    Ok(Err(last))
+}
+
 /// The path of the manifest in `dir`.
 pub(crate) fn manifest_path(dir: &Path) -> PathBuf {
     dir.join("manifest")
@@ -127,6 +139,8 @@ fn read_once(file: &File, path: &Path) -> Result<Manifest> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -143,6 +157,23 @@ mod tests {
         assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
         fs::write(&path, &manifest.encode()[..23]).unwrap();
         assert!(matches!(Manifest::read(dir.path()), Err(Error::Corrupt { fault: Fault::ManifestShort, .. })));
+    }
+
+    #[test]
+    fn a_log_that_changes_in_every_pause_can_be_read() {
+        let at = |position| Manifest { end: BinlogOffset::new(0, position), ..Manifest::default() };
+        let (position, readings) = (Cell::new(0), Cell::new(0));
+        let read = || {
+            readings.set(readings.get() + 1);
+            // A write between the first two readings, and one in each pause.
+            if readings.get() == 2 {
+                position.set(position.get() + 1);
+            }
+            Ok(at(position.get()))
+        };
+        let settled = settle(read, |_| Ok(true), |_| position.set(position.get() + 1)).unwrap();
+        assert_eq!(settled, Ok(at(2)));
+        assert_eq!(readings.get(), 4);
     }
 
     #[test]
