@@ -72,8 +72,8 @@ async fn move_under_commands(source: &Node, target: std::net::SocketAddr) -> Rep
     // Slow enough that the copy cannot end before it is paused.
     options.rate = Some("2MiB".parse().unwrap());
     // One fence for all: 1,024 of them would prove no more here.
-    options.fence.group = std::num::NonZeroUsize::MAX;
-    options.fence.cap = None;
+    options.cutover.group = std::num::NonZeroUsize::MAX;
+    options.cutover.max_lock = None;
     let routing = Arc::new(Switchboard::default());
     let (source_end, target_end) = (endpoint(Side::Source, source.addr()), endpoint(Side::Target, target));
     let job = Job::new(source_end, target_end, options, Arc::clone(&routing) as _);

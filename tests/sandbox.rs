@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mover::routing::Standing;
 use mover::sandbox::load::{Load, LoadConfig, Tag};
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::sandbox::proxy::{Proxy, ProxyConfig};
@@ -56,7 +57,7 @@ async fn a_load_through_the_proxy_sees_no_fence() {
     let (control, held) = (proxy.control(), SlotSet::from_iter(used));
     for _ in 0..10 {
         control.raise(&held).await.unwrap();
-        assert!(control.holds(&held).await.unwrap());
+        assert_eq!(control.holds(&held).await.unwrap(), Standing::Holds);
         tokio::time::sleep(Duration::from_millis(20)).await;
         control.lower(&held).await.unwrap();
         control.raise(&unused).await.unwrap();

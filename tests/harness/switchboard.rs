@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use mover::BoxFuture;
 use mover::Result;
-use mover::routing::{Owner, RoutingControl};
+use mover::routing::{Owner, RoutingControl, Standing};
 use replication::{Slot, SlotSet};
 
 #[derive(Default)]
@@ -49,8 +49,11 @@ impl RoutingControl for Switchboard {
         })
     }
 
-    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<bool>> {
-        self.with(|state| state.raised == *slots)
+    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
+        self.with(|state| match state.raised == *slots {
+            true => Standing::Holds,
+            false => Standing::Broken("another fence is up, or none".to_owned()),
+        })
     }
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {

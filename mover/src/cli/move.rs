@@ -16,7 +16,7 @@ use crate::cli::operator::Terminal;
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
-use crate::job::{Fence, Job, JobOptions, Status};
+use crate::job::{CutoverOptions, Job, JobOptions, Status};
 use crate::routing::Manual;
 
 #[derive(Args, Debug)]
@@ -116,7 +116,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         hyperloglog: args.hyperloglog,
         replace: args.replace,
         leave_corrupt_names: args.leave_corrupt_names,
-        fence: fence(args.routing, Duration::from_millis(args.max_lock), args.yes),
+        cutover: cutover(args.routing, Duration::from_millis(args.max_lock), args.yes),
         work_dir: args.work_dir,
     };
     let job = Job::new(source, target, options, routing);
@@ -179,9 +179,10 @@ async fn stop_signal() {
 }
 
 /// A person switches all slots at once and takes the time it takes.
-fn fence(routing: Routing, cap: Duration, yes: bool) -> Fence {
+fn cutover(routing: Routing, max_lock: Duration, yes: bool) -> CutoverOptions {
+    let all = CutoverOptions { group: NonZeroUsize::MAX, ..CutoverOptions::default() };
     match (routing, yes) {
-        (Routing::Manual, false) => Fence { group: NonZeroUsize::MAX, cap: None, attempts: 1, ..Fence::default() },
-        (Routing::Manual, true) => Fence { group: NonZeroUsize::MAX, cap: Some(cap), ..Fence::default() },
+        (Routing::Manual, false) => CutoverOptions { max_lock: None, retries: Some(0), ..all },
+        (Routing::Manual, true) => CutoverOptions { max_lock: Some(max_lock), ..all },
     }
 }

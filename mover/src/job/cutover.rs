@@ -11,14 +11,14 @@ use tracing::{debug, info, warn};
 
 use crate::flow::Gate;
 use crate::job::follow::Follower;
-use crate::job::{Fence, FenceReport, Progress};
-use crate::routing::{Owner, RoutingControl};
+use crate::job::{CutoverOptions, FenceReport, Progress};
+use crate::routing::{Owner, RoutingControl, Standing};
 use crate::{Error, Result};
 
 /// Switches all slots, group by group, while the others keep being followed.
 pub(super) struct Cutover<'a> {
     pub(super) routing: &'a dyn RoutingControl,
-    pub(super) fence: &'a Fence,
+    pub(super) options: &'a CutoverOptions,
     pub(super) progress: &'a Progress,
     pub(super) gate: Gate,
 }
@@ -48,7 +48,7 @@ enum Attempt {
 impl Cutover<'_> {
     pub(super) async fn run(mut self, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
         let slots: Vec<Slot> = follower.slots().iter().collect();
-        for group in slots.chunks(self.fence.group.get()) {
+        for group in slots.chunks(self.options.group.get()) {
             let group: SlotSet = group.iter().copied().collect();
             if self.switch(&group, follower, fences).await? == Outcome::VerifyAgain {
                 return Ok(Outcome::VerifyAgain);
@@ -61,7 +61,7 @@ impl Cutover<'_> {
 
     async fn switch(&mut self, group: &SlotSet, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
         let mut last = String::new();
-        for attempt in 0..self.fence.attempts {
+        for attempt in 0..=self.options.retries.unwrap_or(u32::MAX - 1) {
             self.gate.admit().await?;
             self.back_off(attempt, follower).await?;
             self.approach(follower).await?;
@@ -82,7 +82,11 @@ impl Cutover<'_> {
                 }
             }
         }
-        Err(Error::Cutover { slots: group.to_string(), attempts: self.fence.attempts, last })
+        Err(Error::Cutover {
+            slots: group.to_string(),
+            attempts: self.options.retries.unwrap_or(u32::MAX - 1) + 1,
+            last,
+        })
     }
 
     /// Waits before another attempt, longer each time, and keeps following.
@@ -101,7 +105,7 @@ impl Cutover<'_> {
 
     /// Follows until a drain is likely to fit: the last round was short and left nothing.
     async fn approach(&self, follower: &mut Follower) -> Result<()> {
-        let short = self.fence.cap.map_or(Duration::MAX, |cap| cap / 4);
+        let short = self.options.max_lock.map_or(Duration::MAX, |cap| cap / 4);
         for _ in 0..APPROACH_ROUNDS {
             let round = follower.round().await?;
             if round.complete && round.took <= short {
@@ -113,16 +117,16 @@ impl Cutover<'_> {
 
     async fn attempt(&self, group: &SlotSet, follower: &mut Follower) -> Result<Attempt> {
         let begin = Instant::now();
-        let cap = self.fence.cap.unwrap_or(Duration::MAX);
+        let cap = self.options.max_lock.unwrap_or(Duration::MAX);
         let lower_by = begin.checked_add(cap);
         if let Err(error) = self.raise(group, follower, lower_by).await {
             self.routing.lower(group).await?;
-            return match self.fence.cap {
+            return match self.options.max_lock {
                 Some(_) => Ok(Attempt::Lowered(error.to_string())),
                 None => Err(error),
             };
         }
-        let drained = match self.fence.skip_drain {
+        let drained = match self.options.skip_drain {
             true => Ok(true),
             false => self.drain(group, follower, lower_by).await,
         };
@@ -142,10 +146,14 @@ impl Cutover<'_> {
             return Ok(Attempt::Flushed);
         }
         match self.routing.holds(group).await {
-            Ok(true) => {}
-            Ok(false) | Err(_) => {
+            Ok(Standing::Holds) => {}
+            Ok(Standing::Broken(why)) => {
                 self.routing.lower(group).await?;
-                return Ok(Attempt::Lowered("the fence did not hold".to_owned()));
+                return Ok(Attempt::Lowered(why));
+            }
+            Err(error) => {
+                self.routing.lower(group).await?;
+                return Ok(Attempt::Lowered(error.to_string()));
             }
         }
         self.send_switch(group).await?;
@@ -191,7 +199,7 @@ impl Cutover<'_> {
             match self.routing.switch(group).await {
                 Ok(()) => return Ok(()),
                 // A person's word is final, and a person who did not switch is not asked twenty times.
-                Err(error) if self.fence.cap.is_none() => {
+                Err(error) if self.options.max_lock.is_none() => {
                     self.routing.lower(group).await?;
                     return Err(error);
                 }

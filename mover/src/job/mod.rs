@@ -15,7 +15,7 @@ mod progress;
 mod report;
 mod verify;
 
-pub use options::{Fence, JobOptions};
+pub use options::{CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
 
@@ -154,7 +154,7 @@ impl Job {
             self.progress.enter(Phase::Cutover);
             let cutover = cutover::Cutover {
                 routing: &*self.routing,
-                fence: &self.options.fence,
+                options: &self.options.cutover,
                 progress: &self.progress,
                 gate: self.control.gate(),
             };

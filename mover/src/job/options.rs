@@ -27,21 +27,24 @@ pub struct JobOptions {
     pub replace: bool,
     /// Whether keys whose names Pika itself has corrupted are left behind. Without it they stop the job.
     pub leave_corrupt_names: bool,
-    /// How clients are held at the end.
-    pub fence: Fence,
+    /// How clients are held and switched at the end.
+    pub cutover: CutoverOptions,
     /// Where checkpoint and spool go; beside the source's dumps and logs when not given.
     pub work_dir: Option<PathBuf>,
 }
 
-/// How clients are held for the switch.
+/// How clients are held and switched.
 #[derive(Clone, Debug)]
-pub struct Fence {
+pub struct CutoverOptions {
     /// Slots that are switched under one fence; the others keep being followed.
     pub group: NonZeroUsize,
-    /// The longest a fence may stand before it is lowered again without a switch; none where a person switches.
-    pub cap: Option<Duration>,
-    /// How often it is tried before the job gives up.
-    pub attempts: u32,
+    /// The longest a fence may stand, from its first lock to its last unlock, before it is lowered without a switch;
+    /// none where a person switches.
+    pub max_lock: Option<Duration>,
+    /// How often a slot that was not switched is tried again before the job gives up; without end when not given.
+    pub retries: Option<u32>,
+    /// A flag file: while it exists no fence is raised, and the slots keep being followed.
+    pub postpone_file: Option<PathBuf>,
     /// Leaves the drain out, so that a test can see that clients see it.
     #[doc(hidden)]
     pub skip_drain: bool,
@@ -59,14 +62,20 @@ impl JobOptions {
             hyperloglog: HyperLogLogPolicy::default(),
             replace: false,
             leave_corrupt_names: false,
-            fence: Fence::default(),
+            cutover: CutoverOptions::default(),
             work_dir: None,
         }
     }
 }
 
-impl Default for Fence {
+impl Default for CutoverOptions {
     fn default() -> Self {
-        Self { group: NonZeroUsize::MIN, cap: Some(Duration::from_millis(200)), attempts: 50, skip_drain: false }
+        Self {
+            group: NonZeroUsize::MIN,
+            max_lock: Some(Duration::from_millis(200)),
+            retries: None,
+            postpone_file: None,
+            skip_drain: false,
+        }
     }
 }

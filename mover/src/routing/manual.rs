@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use replication::{Slot, SlotSet};
 
-use crate::routing::{Owner, RoutingControl};
+use crate::routing::{Owner, RoutingControl, Standing};
 use crate::{BoxFuture, Result};
 
 /// The person who stops and redirects the clients.
@@ -67,8 +67,13 @@ impl RoutingControl for Manual {
         })
     }
 
-    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { Ok(self.state().raised == *slots) })
+    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
+        Box::pin(async move {
+            Ok(match self.state().raised == *slots {
+                true => Standing::Holds,
+                false => Standing::Broken("the operator was not asked to stop the clients of these slots".to_owned()),
+            })
+        })
     }
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {

@@ -11,10 +11,51 @@ use crate::{BoxFuture, Result};
 
 /// The layer that sends clients to nodes: all that an embedding proxy must provide.
 ///
-/// Every method is idempotent: doing it again after a lost answer does no harm.
+/// A slot is *fenced* when none of its requests is in flight at any node and new ones wait, without an error. The rules
+/// that an implementer is held to:
+///
+/// 1. **A fence is a barrier.** When [`raise`](Self::raise) returns `Ok`, every request of the slots that was accepted
+///    before has been answered by the source, and none is sent to any node before [`switch`](Self::switch) or
+///    [`lower`](Self::lower).
+/// 2. **Every method is idempotent.** Doing it again, or after a lost answer, does no harm: lowering what is not raised
+///    and switching what is switched are done at once.
+/// 3. **A raise that fails or whose future is dropped** may leave parts of the fence up; `lower` takes all of them down,
+///    those of the late ones among them that are still on their way.
+/// 4. **A lower never gives a slot away**, and never takes back one that is switched: it lets the waiting clients go to
+///    whoever owns the slot.
+/// 5. **A switch that failed may have happened.** Only [`owner`](Self::owner) tells; the caller sends it again and never
+///    lowers to undo it.
+/// 6. **What it says it has asked for**: `owner` and [`holds`](Self::holds) ask the layer itself, not a memory of ours.
 pub trait RoutingControl: Send + Sync {
+    /// Called once, before the first fence of a job, with all slots that it will switch.
+    ///
+    /// # Errors
+    /// When these slots cannot be switched here at all: nothing was fenced then, and the job ends.
+    fn prepare<'a>(&'a self, _slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Called once at the end of a job, whatever it ended with: takes back what [`prepare`](Self::prepare) changed.
+    ///
+    /// # Errors
+    /// When something could not be taken back; the message says what and how to do it by hand.
+    fn finish(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Who serves the slot now, as the routing layer itself says.
+    ///
+    /// # Errors
+    /// When the layer cannot be asked.
     fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>>;
+
+    /// Whether a fence may be raised for these slots now. It is asked right before each [`raise`](Self::raise).
+    ///
+    /// # Errors
+    /// What only a person can change, as slots that belong to another node; the job ends.
+    fn preconditions<'a>(&'a self, _slots: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
+        Box::pin(async { Ok(Readiness::Ready) })
+    }
 
     /// Raises the fence. When it returns `Ok`, no request for these slots is in flight at the source and none will be
     /// sent to any node before [`switch`](Self::switch) or [`lower`](Self::lower). Clients wait; they get no error.
@@ -23,8 +64,12 @@ pub trait RoutingControl: Send + Sync {
     /// When any part of the layer could not be fenced; the caller lowers everything then.
     fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>>;
 
-    /// Whether the fence still stands, asked of the layer itself.
-    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<bool>>;
+    /// Whether the fence has stood since it was raised and all that was so before it still is, asked of the layer
+    /// itself. It is the last question before the switch.
+    ///
+    /// # Errors
+    /// When the layer cannot be asked; the caller lowers then.
+    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>>;
 
     /// Gives the slots to the target and lets the waiting clients go there.
     ///
@@ -32,7 +77,10 @@ pub trait RoutingControl: Send + Sync {
     /// The switch may have happened all the same: ask [`owner`](Self::owner), do not lower.
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>>;
 
-    /// Lowers the fence without a switch: the waiting clients go to the source.
+    /// Lowers the fence without a switch: the waiting clients go to whoever owns the slots, before a switch the source.
+    ///
+    /// # Errors
+    /// When a part of the layer may still hold clients; the caller calls it again.
     fn lower<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>>;
 }
 
@@ -45,4 +93,22 @@ pub enum Owner {
     Target,
     /// Another node, by its name, or different ones at different places.
     Other(String),
+}
+
+/// Whether a fence may be raised.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Readiness {
+    /// Now.
+    Ready,
+    /// Not now, for a reason that is likely to pass.
+    NotYet(String),
+}
+
+/// Whether a fence still stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It has stood all the time.
+    Holds,
+    /// It has been broken, or something else changed that it needs; what, in words.
+    Broken(String),
 }

@@ -140,7 +140,7 @@ impl Demo {
             database: 0,
         };
         let mut options = JobOptions::new(self.options.moving());
-        options.fence.skip_drain = self.options.skip_drain;
+        options.cutover.skip_drain = self.options.skip_drain;
         let (source, target) = (endpoint(Side::Source, &self.source), endpoint(Side::Target, &self.target));
         Job::new(source, target, options, self.proxy.control())
     }

@@ -5,6 +5,7 @@ use replication::{Slot, SlotCount, SlotSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::routing::Standing;
 use crate::sandbox::proxy::{Proxy, ProxyConfig};
 use crate::sandbox::redis_server::RedisServer;
 
@@ -67,7 +68,7 @@ async fn storms_of_fences_cost_time_and_nothing_else() {
             let _ = timeout(Duration::from_micros(50), control.raise(&slots)).await;
         }
         control.raise(&slots).await.expect("the node answers");
-        assert!(control.holds(&slots).await.expect("they exist"));
+        assert_eq!(control.holds(&slots).await.expect("they exist"), Standing::Holds);
         sleep(Duration::from_millis(fences % 5 * 5)).await;
         control.lower(&slots).await.expect("they exist");
         sleep(Duration::from_millis(2)).await;

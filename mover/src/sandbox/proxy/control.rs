@@ -7,7 +7,7 @@ use replication::{Slot, SlotSet};
 
 use super::table::{End, Table, TableError};
 use crate::BoxFuture;
-use crate::routing::{Owner, RoutingControl};
+use crate::routing::{Owner, RoutingControl, Standing};
 use crate::{Error, Result};
 
 /// A handle of the table. A [`raise`](RoutingControl::raise) that fails or is dropped leaves the fences it has raised,
@@ -38,8 +38,13 @@ impl RoutingControl for Control {
         Box::pin(async { Ok(self.table.fence(slots).await?) })
     }
 
-    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { Ok(self.table.fenced(slots)?) })
+    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
+        Box::pin(async {
+            Ok(match self.table.fenced(slots)? {
+                true => Standing::Holds,
+                false => Standing::Broken("the fence is not up".to_owned()),
+            })
+        })
     }
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::routing::Owner;
+use crate::routing::{Owner, Standing};
 use crate::sandbox::redis_server::{RedisServer, free_addr};
 
 const SOON: Duration = Duration::from_millis(100);
@@ -100,7 +100,7 @@ async fn a_fence_holds_its_slots_and_no_others() {
     let fenced = slots(&["a"]);
     control.raise(&fenced).await.expect("nothing is on its way");
     control.raise(&fenced).await.expect("twice is fine");
-    assert!(control.holds(&fenced).await.expect("the slot exists"));
+    assert_eq!(control.holds(&fenced).await.expect("the slot exists"), Standing::Holds);
     let (mut waiting, mut free) = (cluster.client().await, cluster.client().await);
     waiting.send("SET c 1\nSET a 1\nINCR a\nGET c\nINCR a").await;
     waiting.expect("+OK\r\n").await;
@@ -113,7 +113,7 @@ async fn a_fence_holds_its_slots_and_no_others() {
     waiting.expect("+OK\r\n:2\r\n$1\r\n1\r\n:3\r\n").await;
     assert_eq!(cluster.target.run("GET a"), redis::Value::BulkString(b"3".to_vec()));
     assert_eq!(cluster.source.run("EXISTS a"), redis::Value::Int(0));
-    assert!(!control.holds(&fenced).await.expect("the slot exists"));
+    assert_ne!(control.holds(&fenced).await.expect("the slot exists"), Standing::Holds);
     control.lower(&fenced).await.expect("lowering what is not raised is fine");
     assert_eq!(cluster.proxy.stats().waits, 1);
 }
@@ -135,7 +135,7 @@ async fn raising_waits_for_what_the_node_still_does() {
                 sleep(Duration::from_millis(50)).await;
                 let control = cluster.proxy.control();
                 assert!(timeout(SOON, control.raise(&slots(&["a"]))).await.is_err(), "a command is on its way");
-                assert!(!control.holds(&slots(&["a"])).await.expect("the slot exists"));
+                assert_ne!(control.holds(&slots(&["a"])).await.expect("the slot exists"), Standing::Holds);
                 control.raise(&slots(&["a"])).await.expect("the node answers in the end");
                 client.expect(":2\r\n").await;
                 control.lower(&slots(&["a"])).await.expect("the slot exists");
