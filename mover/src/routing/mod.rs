@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who sends clients to nodes, and how a slot's clients are held for a moment.
 
+pub mod guard;
 mod manual;
 
 pub use manual::{Manual, Operator};
+
+use std::fmt;
 
 use replication::{Slot, SlotSet};
 
@@ -93,6 +96,16 @@ pub enum Owner {
     Target,
     /// Another node, by its name, or different ones at different places.
     Other(String),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "the source",
+            Self::Target => "the target",
+            Self::Other(name) => name,
+        })
+    }
 }
 
 /// Whether a fence may be raised.
