@@ -116,6 +116,17 @@ pub enum Error {
         /// The first of them.
         examples: String,
     },
+    /// Writes reached the source after their slots had been switched.
+    #[error(
+        "every slot is at the target, but {count} writes reached the source after the switch of their slots and are not \
+         there, the first to the keys {examples}; the source still holds their values: compare these keys on both sides"
+    )]
+    Late {
+        /// How many writes.
+        count: u64,
+        /// The first keys, and where the writes stand in the source's log.
+        examples: String,
+    },
     /// The follower does not come close enough to the end of the log for a fence.
     #[error("the cutover of slots {slots} did not fit its cap in {attempts} attempts: {last}")]
     Cutover {
@@ -130,6 +141,12 @@ pub enum Error {
     #[error("routing: {what}")]
     Routing {
         /// What it refused or failed to do.
+        what: String,
+    },
+    /// The routing layer refused a switch, and it is certain that nothing was switched.
+    #[error("routing: {what}")]
+    NotSwitched {
+        /// Why not.
         what: String,
     },
     /// The operator asked for it.
@@ -154,7 +171,8 @@ impl Error {
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
             Self::Unmovable(_) | Self::Outrun { .. } => Side::Source,
             Self::Differs { .. } | Self::LineStopped => Side::Target,
-            Self::Routing { .. } | Self::Cutover { .. } => Side::Routing,
+            Self::Routing { .. } | Self::NotSwitched { .. } => Side::Routing,
+            Self::Cutover { .. } | Self::Late { .. } => Side::Routing,
             Self::File { .. } | Self::Cancelled => Side::Agent,
         }
     }
@@ -163,10 +181,10 @@ impl Error {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::LineStopped => Remedy::Resume,
-            Self::Routing { .. } | Self::Cutover { .. } => Remedy::Resume,
+            Self::Routing { .. } | Self::NotSwitched { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
-            Self::Login { .. } | Self::Outrun { .. } => Remedy::Operator,
+            Self::Login { .. } | Self::Outrun { .. } | Self::Late { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }
     }

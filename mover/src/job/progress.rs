@@ -59,10 +59,12 @@ struct State {
     since: Instant,
     expected_keys: u64,
     watermark: Option<Arc<Watermark>>,
+    waiting: Option<(String, Instant)>,
 }
 
 /// A look at a job's [`Progress`].
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// The part it is in.
     pub phase: Phase,
@@ -84,11 +86,14 @@ pub struct Status {
     pub switched: u64,
     /// Slots in all.
     pub slots: usize,
+    /// What it waits for, and since when it does.
+    pub waiting: Option<(String, Duration)>,
 }
 
 impl Progress {
     pub(super) fn new(slots: usize) -> Self {
-        let state = State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None };
+        let state =
+            State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None, waiting: None };
         Self {
             state: Mutex::new(state),
             changes: AtomicU64::new(0),
@@ -114,6 +119,7 @@ impl Progress {
             verified: self.verified.load(Ordering::Relaxed),
             switched: self.switched.load(Ordering::Relaxed),
             slots: self.slots,
+            waiting: state.waiting.as_ref().map(|(why, since)| (why.clone(), since.elapsed())),
         }
     }
 
@@ -122,6 +128,13 @@ impl Progress {
         tracing::info!(%phase, "enter");
         state.phase = phase;
         state.since = Instant::now();
+    }
+
+    /// Says what the job waits for, or that it goes on.
+    pub(super) fn waits(&self, why: Option<String>) {
+        let mut state = self.lock();
+        let since = state.waiting.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        state.waiting = why.map(|why| (why, since));
     }
 
     pub(super) fn expect_keys(&self, keys: u64) {
