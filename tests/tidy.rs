@@ -89,6 +89,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs"]),
     ("itoa", &["mover/src/sink/render.rs"]),
     ("hdrhistogram", &["mover/src/sandbox/"]),
+    ("tokio_stream", &["mover/src/job/updates.rs"]),
     ("rand", &["mover/src/sandbox/", "mover/src/job/cutover.rs"]),
     ("lru", &["mover/src/source/known.rs", "mover/src/sandbox/"]),
 ];

@@ -17,6 +17,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A job was asked for that cannot be.
+    #[error("there cannot be such a job: {what}")]
+    Options {
+        /// All that is wrong with it.
+        what: String,
+    },
     /// A server could not be reached, or it would not let us in.
     #[error("no connection to the {side} at {address}: {fault}")]
     Connect {
@@ -155,7 +161,7 @@ impl Error {
             Self::Unmovable(_) | Self::Outrun { .. } => Side::Source,
             Self::Differs { .. } | Self::LineStopped => Side::Target,
             Self::Routing { .. } | Self::Cutover { .. } => Side::Routing,
-            Self::File { .. } | Self::Cancelled => Side::Agent,
+            Self::File { .. } | Self::Options { .. } | Self::Cancelled => Side::Agent,
         }
     }
 
@@ -166,7 +172,7 @@ impl Error {
             Self::Routing { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
-            Self::Login { .. } | Self::Outrun { .. } => Remedy::Operator,
+            Self::Login { .. } | Self::Outrun { .. } | Self::Options { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }
     }
