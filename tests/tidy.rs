@@ -90,6 +90,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("itoa", &["mover/src/sink/render.rs"]),
     ("hdrhistogram", &["mover/src/sandbox/"]),
     ("rand", &["mover/src/sandbox/", "mover/src/job/cutover/"]),
+    ("tokio_stream", &["mover/src/job/updates.rs"]),
     ("lru", &["mover/src/source/known.rs", "mover/src/sandbox/"]),
 ];
 

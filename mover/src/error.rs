@@ -17,6 +17,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A job was asked for that cannot be.
+    #[error("there cannot be such a job: {what}")]
+    Options {
+        /// All that is wrong with it.
+        what: String,
+    },
     /// A server could not be reached, or it would not let us in.
     #[error("no connection to the {side} at {address}: {fault}")]
     Connect {
@@ -173,7 +179,7 @@ impl Error {
             Self::Differs { .. } | Self::LineStopped => Side::Target,
             Self::Routing { .. } | Self::NotSwitched { .. } => Side::Routing,
             Self::Cutover { .. } | Self::Late { .. } => Side::Routing,
-            Self::File { .. } | Self::Cancelled => Side::Agent,
+            Self::File { .. } | Self::Options { .. } | Self::Cancelled => Side::Agent,
         }
     }
 
@@ -185,6 +191,7 @@ impl Error {
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
             Self::Login { .. } | Self::Outrun { .. } | Self::Late { .. } => Remedy::Operator,
+            Self::Options { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }
     }

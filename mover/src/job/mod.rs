@@ -4,6 +4,7 @@
 //! Each phase is a file. Before the switch of a slot everything can be taken back, once it has been sent only forward
 //! is allowed.
 
+mod builder;
 mod copy;
 mod cutover;
 mod digest;
@@ -14,11 +15,14 @@ mod options;
 mod plan;
 mod progress;
 mod report;
+mod updates;
 mod verify;
 
+pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
 pub use options::{CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
+pub use updates::Updates;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +59,7 @@ impl Job {
         Self { source, target, options, routing, control: Control::new(), progress }
     }
 
-    /// The handle to pause or cancel it.
+    /// The handle to pause or cancel it, and to postpone its switch.
     pub fn control(&self) -> Control {
         self.control.clone()
     }
@@ -65,7 +69,15 @@ impl Job {
         Arc::clone(&self.progress)
     }
 
-    /// Runs it to its end. Whatever it ends with, the source's settings are as before and nothing of ours is left
+    /// Where it is, now, at each change of its phase, and every so long in between; see [`Updates`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn updates(&self, every: Duration) -> Updates {
+        Updates::new(self.progress(), every)
+    }
+
+    /// Runs it to its end; it must be called within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing of ours is left
     /// in its directories.
     ///
     /// # Errors
@@ -167,6 +179,13 @@ impl Job {
     }
 }
 
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Whoever watches it need not watch any more, however it ended.
+        self.progress.end();
+    }
+}
+
 /// The first error is the job's; a second one is only told.
 fn worse<T>(outcome: Result<T>, second: Result<()>, what: &'static str) -> Result<T> {
     match (outcome, second) {
@@ -196,13 +215,26 @@ mod tests {
         fn tell(&self, _: &str) {}
     }
 
+    fn job() -> Job {
+        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
+        Job::builder("1".parse().unwrap()).source("h:1").target("h:2").routing(routing).build().unwrap()
+    }
+
     /// Whoever embeds a job spawns it.
     #[test]
     fn a_running_job_may_move_between_threads() {
         fn may_move<T: Send>(_: &T) {}
-        let endpoint = |side, text| Endpoint::parse(side, text, None).unwrap();
-        let (source, target) = (endpoint(crate::Side::Source, "h:1"), endpoint(crate::Side::Target, "h:2"));
-        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
-        may_move(&Job::new(source, target, JobOptions::new("1".parse().unwrap()), routing).run());
+        may_move(&job().run());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_dropped_ends_its_updates() {
+        let job = job();
+        let mut updates = job.updates(Duration::MAX);
+        assert_eq!(updates.next().await.unwrap().phase, Phase::Plan);
+        // A job that is under way is dropped with its future.
+        drop(job.run());
+        assert_eq!(updates.next().await.unwrap().phase, Phase::Plan);
+        assert_eq!(updates.next().await, None);
     }
 }

@@ -9,6 +9,7 @@ use replication::SlotSet;
 use tokio::time::sleep;
 
 use super::fence::Setback;
+use crate::flow::Gate;
 use crate::job::follow::Follower;
 use crate::job::{CutoverOptions, Progress};
 use crate::routing::{Readiness, RoutingControl};
@@ -19,6 +20,7 @@ pub(super) struct Approach<'a> {
     pub(super) routing: &'a dyn RoutingControl,
     pub(super) options: &'a CutoverOptions,
     pub(super) progress: &'a Progress,
+    pub(super) gate: &'a Gate,
 }
 
 impl Approach<'_> {
@@ -53,10 +55,8 @@ impl Approach<'_> {
     }
 
     async fn wait_for_the_operator(&self, follower: &mut Follower) -> Result<()> {
-        let Some(flag) = &self.options.postpone_file else { return Ok(()) };
-        let is_there = || flag.try_exists().map_err(|fault| Error::file("look for", flag, fault));
-        while is_there()? {
-            self.progress.waits(Some(format!("the cutover is postponed as long as {} exists", flag.display())));
+        while let Some(why) = self.postponed()? {
+            self.progress.waits(Some(why));
             let until = Instant::now() + POSTPONE_STEP;
             while Instant::now() < until {
                 follower.round().await?;
@@ -64,6 +64,19 @@ impl Approach<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Who holds the cutover back, if someone does.
+    fn postponed(&self) -> Result<Option<String>> {
+        if self.gate.cutover_postponed() {
+            return Ok(Some("the cutover is postponed".to_owned()));
+        }
+        let Some(flag) = &self.options.postpone_file else { return Ok(None) };
+        match flag.try_exists() {
+            Ok(true) => Ok(Some(format!("the cutover is postponed as long as {} exists", flag.display()))),
+            Ok(false) => Ok(None),
+            Err(fault) => Err(Error::file("look for", flag, fault)),
+        }
     }
 
     /// Waits until the last rounds were short and the last one left nothing: a drain is such a round.

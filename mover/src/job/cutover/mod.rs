@@ -88,7 +88,8 @@ impl Cutover<'_> {
     }
 
     async fn attempt(&self, group: &SlotSet, follower: &mut Follower, failures: u32) -> Result<Duration, Setback> {
-        let approach = Approach { routing: &**self.routing, options: self.options, progress: self.progress };
+        let (options, progress, gate) = (self.options, self.progress, &self.gate);
+        let approach = Approach { routing: &**self.routing, options, progress, gate };
         approach.run(group, failures, follower).await?;
         let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
         let drained = match self.options.skip_drain {
