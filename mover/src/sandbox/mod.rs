@@ -5,6 +5,7 @@ pub mod demo;
 pub mod load;
 pub mod node;
 pub mod proxy;
+mod pulse;
 #[cfg(test)]
 mod redis_server;
 mod reply;
