@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who sends clients to nodes, and how a slot's clients are held for a moment.
 
+mod codis;
 mod manual;
 
+pub use codis::{Codis, CodisOptions};
 pub use manual::{Manual, Operator};
 
 use replication::{Slot, SlotSet};
