@@ -3,50 +3,68 @@ use tokio::sync::watch;
 
 use crate::{Error, Result};
 
-/// The operator's handle on a running job: pause, go on, cancel. Clones are the same handle.
+/// The operator's handle on a running job: pause, go on, cancel, and keep it from its switch for a while. Clones are the
+/// same handle, and it may be used from any thread.
 #[derive(Clone, Debug)]
 pub struct Control {
-    wish: watch::Sender<Wish>,
+    wishes: watch::Sender<Wishes>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wishes {
+    run: Run,
+    postponed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wish {
-    Run,
+enum Run {
+    Go,
     Pause,
     Cancel,
 }
 
 impl Control {
-    /// A handle on a job that is to run.
+    /// A handle on a job that is to run and to switch as soon as it can.
     pub fn new() -> Self {
-        Self { wish: watch::Sender::new(Wish::Run) }
+        Self { wishes: watch::Sender::new(Wishes { run: Run::Go, postponed: false }) }
     }
 
     /// Stops the line before its next batch. A raised fence is lowered or switched first.
     pub fn pause(&self) {
-        self.set(Wish::Pause);
+        self.set(Run::Pause);
     }
 
     /// Goes on after a pause.
     pub fn resume(&self) {
-        self.set(Wish::Run);
+        self.set(Run::Go);
     }
 
-    /// Ends the job at the next safe point; there is no way back.
+    /// Ends the job at the next safe point, with [`Error::Cancelled`]; there is no way back.
     pub fn cancel(&self) {
-        self.set(Wish::Cancel);
+        self.set(Run::Cancel);
+    }
+
+    /// From now on no fence is raised, or one may be raised again; slots keep being followed meanwhile. A fence that
+    /// stands already is lowered or switched as if nothing had been said.
+    pub fn postpone_cutover(&self, postponed: bool) {
+        self.wishes.send_if_modified(|now| std::mem::replace(&mut now.postponed, postponed) != postponed);
+    }
+
+    /// Whether the switch is kept back.
+    pub fn cutover_postponed(&self) -> bool {
+        self.wishes.borrow().postponed
     }
 
     /// The reading side.
     pub fn gate(&self) -> Gate {
-        Gate { wish: self.wish.subscribe() }
+        Gate { wishes: self.wishes.subscribe() }
     }
 
-    fn set(&self, wish: Wish) {
-        self.wish.send_if_modified(|now| {
-            let change = *now != wish && *now != Wish::Cancel;
+    fn set(&self, run: Run) {
+        self.wishes.send_if_modified(|now| {
+            let change = now.run != run && now.run != Run::Cancel;
             if change {
-                *now = wish;
+                now.run = run;
             }
             change
         });
@@ -62,7 +80,7 @@ impl Default for Control {
 /// Where a job asks whether it may go on: before each batch and between phases, nowhere else.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    wish: watch::Receiver<Wish>,
+    wishes: watch::Receiver<Wishes>,
 }
 
 impl Gate {
@@ -72,10 +90,15 @@ impl Gate {
     /// [`Error::Cancelled`] once the job is cancelled.
     pub async fn admit(&mut self) -> Result<()> {
         // A dropped handle cannot cancel any more, so the last wish stands.
-        match self.wish.wait_for(|wish| *wish != Wish::Pause).await.map(|wish| *wish) {
-            Ok(Wish::Cancel) => Err(Error::Cancelled),
+        match self.wishes.wait_for(|wishes| wishes.run != Run::Pause).await.map(|wishes| wishes.run) {
+            Ok(Run::Cancel) => Err(Error::Cancelled),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    /// Whether no fence may be raised now: [`Control::postpone_cutover`].
+    pub fn cutover_postponed(&self) -> bool {
+        self.wishes.borrow().postponed
     }
 }
 
@@ -96,5 +119,20 @@ mod tests {
         control.cancel();
         control.resume();
         assert!(matches!(gate.admit().await, Err(Error::Cancelled)));
+    }
+
+    #[tokio::test]
+    async fn a_postponed_switch_holds_nothing_else() {
+        let control = Control::new();
+        let mut gate = control.gate();
+        assert!(!gate.cutover_postponed());
+        control.clone().postpone_cutover(true);
+        assert!(gate.cutover_postponed() && control.cutover_postponed());
+        gate.admit().await.unwrap();
+        control.pause();
+        control.resume();
+        assert!(gate.cutover_postponed(), "it is a wish of its own");
+        control.postpone_cutover(false);
+        assert!(!gate.cutover_postponed() && !control.cutover_postponed());
     }
 }

@@ -4,23 +4,28 @@
 //! Each phase is a file. Before the switch of a slot everything can be taken back, once it has been sent only forward
 //! is allowed.
 
+mod builder;
 mod copy;
 mod cutover;
 mod digest;
 mod dirty;
 mod follow;
+mod late;
 mod options;
 mod plan;
 mod progress;
 mod report;
+mod updates;
 mod verify;
 
+pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
 pub use options::{CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
+pub use updates::Updates;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use replication::BinlogOffset;
 use snapshot::Checkpoint;
@@ -54,7 +59,7 @@ impl Job {
         Self { source, target, options, routing, control: Control::new(), progress }
     }
 
-    /// The handle to pause or cancel it.
+    /// The handle to pause or cancel it, and to postpone its switch.
     pub fn control(&self) -> Control {
         self.control.clone()
     }
@@ -64,27 +69,33 @@ impl Job {
         Arc::clone(&self.progress)
     }
 
-    /// Runs it to its end. Whatever it ends with, the source's settings are as before and nothing of ours is left
+    /// Where it is, now, at each change of its phase, and every so long in between; see [`Updates`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn updates(&self, every: Duration) -> Updates {
+        Updates::new(self.progress(), every)
+    }
+
+    /// Runs it to its end; it must be called within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing of ours is left
     /// in its directories.
     ///
     /// # Errors
     /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.
     pub async fn run(self) -> Result<Report> {
         let mut plan = Plan::make(&self.source, &self.target, &self.options).await?;
-        let outcome = self.work(&mut plan).await;
+        let outcome = match self.routing.prepare(&self.options.slots).await {
+            Ok(()) => {
+                let outcome = self.work(&mut plan).await;
+                let finished = self.routing.finish().await;
+                worse(outcome, finished, "could not take back what was changed at the routing layer")
+            }
+            Err(error) => Err(error),
+        };
         let released = plan.source.release().await;
-        match (outcome, released) {
-            (Ok(report), Ok(())) => {
-                self.progress.enter(Phase::Done);
-                Ok(report)
-            }
-            (Ok(_), Err(error)) => Err(error),
-            (Err(error), Ok(())) => Err(error),
-            (Err(error), Err(second)) => {
-                warn!(%second, "could not clean up at the source either");
-                Err(error)
-            }
-        }
+        let report = worse(outcome, released, "could not clean up at the source")?;
+        self.progress.enter(Phase::Done);
+        Ok(report)
     }
 
     async fn work(&self, plan: &mut Plan) -> Result<Report> {
@@ -153,18 +164,42 @@ impl Job {
             verified.add(Box::pin(verify.run(follower)).await?);
             self.progress.enter(Phase::Cutover);
             let cutover = cutover::Cutover {
-                routing: &*self.routing,
+                routing: &self.routing,
                 options: &self.options.cutover,
                 progress: &self.progress,
                 gate: self.control.gate(),
             };
             match cutover.run(follower, &mut fences).await? {
-                cutover::Outcome::Switched => return Ok((verified, fences)),
+                cutover::Outcome::Switched => break,
                 cutover::Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
             }
         }
+        follower.watch_for_late_writes(WATCH).await?.check()?;
+        Ok((verified, fences))
     }
 }
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Whoever watches it need not watch any more, however it ended.
+        self.progress.end();
+    }
+}
+
+/// The first error is the job's; a second one is only told.
+fn worse<T>(outcome: Result<T>, second: Result<()>, what: &'static str) -> Result<T> {
+    match (outcome, second) {
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), Err(second)) => {
+            warn!(%second, "{what} either");
+            Err(error)
+        }
+        (outcome, Ok(())) => outcome,
+    }
+}
+
+/// How long the source's log is watched for late writes after the last switch.
+const WATCH: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -180,13 +215,26 @@ mod tests {
         fn tell(&self, _: &str) {}
     }
 
+    fn job() -> Job {
+        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
+        Job::builder("1".parse().unwrap()).source("h:1").target("h:2").routing(routing).build().unwrap()
+    }
+
     /// Whoever embeds a job spawns it.
     #[test]
     fn a_running_job_may_move_between_threads() {
         fn may_move<T: Send>(_: &T) {}
-        let endpoint = |side, text| Endpoint::parse(side, text, None).unwrap();
-        let (source, target) = (endpoint(crate::Side::Source, "h:1"), endpoint(crate::Side::Target, "h:2"));
-        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
-        may_move(&Job::new(source, target, JobOptions::new("1".parse().unwrap()), routing).run());
+        may_move(&job().run());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_dropped_ends_its_updates() {
+        let job = job();
+        let mut updates = job.updates(Duration::MAX);
+        assert_eq!(updates.next().await.unwrap().phase, Phase::Plan);
+        // A job that is under way is dropped with its future.
+        drop(job.run());
+        assert_eq!(updates.next().await.unwrap().phase, Phase::Plan);
+        assert_eq!(updates.next().await, None);
     }
 }

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::flow::Watermark;
 
 /// A part of a job, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Phase {
     /// Everything that can be known before the first byte moves.
     Plan,
@@ -46,6 +48,7 @@ impl fmt::Display for Phase {
 #[derive(Debug)]
 pub struct Progress {
     state: Mutex<State>,
+    turn: watch::Sender<Turn>,
     changes: AtomicU64,
     lag: AtomicU64,
     verified: AtomicU64,
@@ -59,10 +62,18 @@ struct State {
     since: Instant,
     expected_keys: u64,
     watermark: Option<Arc<Watermark>>,
+    waiting: Option<(String, Instant)>,
+}
+
+/// What whoever watches a job is woken for: its phase is another, or it has ended.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Turn {
+    pub(super) ended: bool,
 }
 
 /// A look at a job's [`Progress`].
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// The part it is in.
     pub phase: Phase,
@@ -84,13 +95,33 @@ pub struct Status {
     pub switched: u64,
     /// Slots in all.
     pub slots: usize,
+    /// What it waits for, and since when it does.
+    pub waiting: Option<(String, Duration)>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, .. } = self;
+        write!(f, "{phase}: ")?;
+        match phase {
+            Phase::Plan => write!(f, "checking both sides"),
+            Phase::Snapshot => write!(f, "taking a checkpoint of the source"),
+            Phase::Copy => write!(f, "{keys} of about {} keys copied", expected_keys.max(keys)),
+            Phase::CatchUp => write!(f, "{changes} changes followed, {lag} bytes of the log to go"),
+            Phase::Verify => write!(f, "{verified} keys compared, {changes} changes followed"),
+            Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
+            Phase::Done => write!(f, "{switched} slots at the target"),
+        }
+    }
 }
 
 impl Progress {
     pub(super) fn new(slots: usize) -> Self {
-        let state = State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None };
+        let state =
+            State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None, waiting: None };
         Self {
             state: Mutex::new(state),
+            turn: watch::Sender::new(Turn::default()),
             changes: AtomicU64::new(0),
             lag: AtomicU64::new(0),
             verified: AtomicU64::new(0),
@@ -114,6 +145,7 @@ impl Progress {
             verified: self.verified.load(Ordering::Relaxed),
             switched: self.switched.load(Ordering::Relaxed),
             slots: self.slots,
+            waiting: state.waiting.as_ref().map(|(why, since)| (why.clone(), since.elapsed())),
         }
     }
 
@@ -122,6 +154,24 @@ impl Progress {
         tracing::info!(%phase, "enter");
         state.phase = phase;
         state.since = Instant::now();
+        drop(state);
+        self.turn.send_modify(|turn| turn.ended |= phase == Phase::Done);
+    }
+
+    /// The job is over, with a result, an error, or because it was dropped.
+    pub(super) fn end(&self) {
+        self.turn.send_if_modified(|turn| !std::mem::replace(&mut turn.ended, true));
+    }
+
+    pub(super) fn turns(&self) -> watch::Receiver<Turn> {
+        self.turn.subscribe()
+    }
+
+    /// Says what the job waits for, or that it goes on.
+    pub(super) fn waits(&self, why: Option<String>) {
+        let mut state = self.lock();
+        let since = state.waiting.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        state.waiting = why.map(|why| (why, since));
     }
 
     pub(super) fn expect_keys(&self, keys: u64) {

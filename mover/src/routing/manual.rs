@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use replication::{Slot, SlotSet};
 
 use crate::routing::{Owner, RoutingControl, Standing};
-use crate::{BoxFuture, Result};
+use crate::{BoxFuture, Error, Result};
 
 /// The person who stops and redirects the clients.
 pub trait Operator: Send + Sync {
@@ -79,7 +79,11 @@ impl RoutingControl for Manual {
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let request = format!("Every write has arrived. Send the clients of slots {slots} to {} now.", self.target);
-            self.operator.ask(request).await?;
+            // A person who says no has switched nothing.
+            self.operator.ask(request).await.map_err(|error| match error {
+                Error::Routing { what } => Error::NotSwitched { what },
+                error => error,
+            })?;
             let mut state = self.state();
             state.raised = SlotSet::new();
             slots.iter().for_each(|slot| {

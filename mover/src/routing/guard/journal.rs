@@ -43,6 +43,8 @@ pub(super) enum Entry {
     MaySwitch { slots: Slots },
     /// The guard may have sent the switch.
     Switching { slots: Slots },
+    /// Nothing about the fence: more arguments, for what must be taken back.
+    Prepared { routing: Vec<String> },
 }
 
 /// Slots as the command line takes them.
@@ -191,7 +193,7 @@ impl TryFrom<String> for Slots {
 /// The last line may be torn: the machine died before it was on the disk, and the one before it holds.
 fn parse(text: &str) -> Result<Record, String> {
     let mut lines = text.lines();
-    let header: Header =
+    let mut header: Header =
         serde_json::from_str(lines.next().unwrap_or_default()).map_err(|error| format!("its first line: {error}"))?;
     if header.version != VERSION {
         return Err(format!("it is of version {}, this is a program of version {VERSION}", header.version));
@@ -199,6 +201,7 @@ fn parse(text: &str) -> Result<Record, String> {
     let mut last = Entry::Down;
     while let Some(line) = lines.next() {
         match serde_json::from_str(line) {
+            Ok(Entry::Prepared { routing }) => header.routing.extend(routing),
             Ok(entry) => last = entry,
             Err(_) if lines.next().is_none() => break,
             Err(error) => return Err(format!("{error} in `{line}`")),
@@ -277,6 +280,9 @@ mod tests {
         assert_eq!(last(head), Ok(Entry::Down));
         assert_eq!(last(&format!("{head}\n{raised}\n")), is_raised);
         assert_eq!(last(&format!("{head}\n{raised}\n{{\"fence\":\"may-swi")), is_raised);
+        let prepared = r#"{"fence":"prepared","routing":["--more"]}"#;
+        assert_eq!(last(&format!("{head}\n{raised}\n{prepared}\n")), is_raised);
+        assert_eq!(parse(&format!("{head}\n{prepared}\n")).unwrap().header.routing, ["--more"]);
         assert_eq!(last(&format!("{head}\n{raised}\n\0\0\0\0")), is_raised);
         for text in ["", "{", &format!("{head}\n{{\"fen\n{raised}\n"), &head.replace('1', "2")] {
             assert!(last(text).is_err(), "{text}");

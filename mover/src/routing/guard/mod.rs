@@ -67,8 +67,12 @@ impl GuardOptions {
 pub struct Guarded {
     inner: Arc<dyn RoutingControl>,
     options: GuardOptions,
+    further: Further,
     desk: Mutex<Desk>,
 }
+
+/// Arguments that are known only once the layer is prepared.
+type Further = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// What there is only while a job runs.
 #[derive(Default)]
@@ -95,18 +99,38 @@ impl Guarded {
     /// [`Error::File`] when it cannot.
     pub fn new(inner: Arc<dyn RoutingControl>, options: GuardOptions) -> Result<Self> {
         Journal::create(&options.state_dir, &options.routing)?.remove()?;
-        Ok(Self { inner, options, desk: Mutex::default() })
+        Ok(Self { inner, options, further: Box::new(Vec::new), desk: Mutex::default() })
     }
 
-    /// Has a living guard in place.
-    async fn ensure(&self, desk: &mut Desk) -> Result<()> {
-        let journal = match &desk.journal {
+    /// Has the guard, and whoever settles its journal, build the routing layer with what `further` gives as well, which
+    /// is asked once the layer is prepared: what must be taken back is known only then.
+    pub fn with_further(self, further: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        Self { further: Box::new(further), ..self }
+    }
+
+    /// Prepares the layer, and writes down what has to be taken back.
+    async fn set_up(&self, slots: &SlotSet) -> Result<()> {
+        let mut desk = self.desk.lock().await;
+        let journal = self.journal(&mut desk)?;
+        self.inner.prepare(slots).await?;
+        desk.note(Entry::Prepared { routing: (self.further)() })?;
+        sync(journal).await?;
+        self.ensure(&mut desk).await
+    }
+
+    fn journal(&self, desk: &mut Desk) -> Result<Arc<Journal>> {
+        Ok(match &desk.journal {
             Some(journal) => Arc::clone(journal),
             None => {
                 let journal = Arc::new(Journal::create(&self.options.state_dir, &self.options.routing)?);
                 Arc::clone(desk.journal.insert(journal))
             }
-        };
+        })
+    }
+
+    /// Has a living guard in place.
+    async fn ensure(&self, desk: &mut Desk) -> Result<()> {
+        let journal = self.journal(desk)?;
         if desk.guard.as_ref().is_some_and(Process::is_alive) {
             return Ok(());
         }
@@ -124,10 +148,7 @@ impl Guarded {
         desk.leave = Leave::None;
         desk.note(Entry::Raised { slots: Slots(slots.clone()) })?;
         // No client waits yet, so this may take its time: a crash of the machine must not leave a lock that nobody knows.
-        if let Some(journal) = desk.journal.clone() {
-            let synced = tokio::task::spawn_blocking(move || journal.sync()).await;
-            synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        }
+        sync(self.journal(&mut desk)?).await?;
         let within = self.options.max_lock + GuardOptions::GRACE;
         match desk.ask(Request::Raise { slots: slots.clone(), within }).await? {
             Answer::Yes => Ok(()),
@@ -218,8 +239,12 @@ impl Desk {
 impl RoutingControl for Guarded {
     fn prepare<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            self.ensure(&mut *self.desk.lock().await).await?;
-            self.inner.prepare(slots).await
+            if let Err(error) = self.set_up(slots).await {
+                // Nobody calls `finish` after that.
+                self.finish().await?;
+                return Err(error);
+            }
+            Ok(())
         })
     }
 
@@ -274,7 +299,7 @@ impl RoutingControl for Guarded {
             if self.desk.lock().await.leave != Leave::Given
                 && let Err(why) = self.leave(slots).await?
             {
-                return Err(Error::Routing { what: format!("{why}; the switch was not sent") });
+                return Err(Error::NotSwitched { what: why });
             }
             self.inner.switch(slots).await?;
             self.settled(Request::Switched).await;
@@ -295,6 +320,11 @@ impl RoutingControl for Guarded {
             Ok(())
         })
     }
+}
+
+async fn sync(journal: Arc<Journal>) -> Result<()> {
+    let synced = tokio::task::spawn_blocking(move || journal.sync()).await;
+    synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Lets the guard go, and waits until it has.

@@ -86,7 +86,7 @@ async fn settle_one(
 /// switching would lose that.
 async fn must_switch(control: &dyn RoutingControl, last: &Entry) -> Result<bool> {
     match last {
-        Entry::Down | Entry::Raised { .. } => Ok(false),
+        Entry::Down | Entry::Raised { .. } | Entry::Prepared { .. } => Ok(false),
         Entry::MaySwitch { slots: Slots(slots) } | Entry::Switching { slots: Slots(slots) } => {
             Ok(!act::is_at_source(control, slots).await? || control.holds(slots).await? == Standing::Holds)
         }
@@ -108,7 +108,7 @@ async fn persist<'a>(attempt: impl Fn() -> BoxFuture<'a, Result<()>>) -> Result<
 
 fn slots(entry: &Entry) -> SlotSet {
     match entry {
-        Entry::Down => SlotSet::new(),
+        Entry::Down | Entry::Prepared { .. } => SlotSet::new(),
         Entry::Raised { slots } | Entry::MaySwitch { slots } | Entry::Switching { slots } => slots.0.clone(),
     }
 }

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use replication::{SlotCount, SlotSet};
+
+use crate::dialect::HyperLogLogPolicy;
+use crate::endpoint::{Endpoint, Password};
+use crate::flow::Rate;
+use crate::job::{Job, JobOptions};
+use crate::routing::RoutingControl;
+use crate::{Error, Result, Side};
+
+/// A [`Job`] in the making. [`build`](Self::build) is there once [`source`](Self::source), [`target`](Self::target) and
+/// [`routing`](Self::routing) have been said; everything else has a usual value.
+#[derive(Clone, Debug)]
+pub struct JobBuilder<S = NoSource, T = NoTarget, R = NoRouting> {
+    source: S,
+    target: T,
+    routing: R,
+    source_password: Option<Password>,
+    target_password: Option<Password>,
+    options: JobOptions,
+}
+
+/// The address of the source is still to be said, with [`JobBuilder::source`].
+#[derive(Clone, Copy, Debug)]
+pub struct NoSource;
+
+/// The address of the target is still to be said, with [`JobBuilder::target`].
+#[derive(Clone, Copy, Debug)]
+pub struct NoTarget;
+
+/// Who routes the clients is still to be said, with [`JobBuilder::routing`].
+#[derive(Clone, Copy, Debug)]
+pub struct NoRouting;
+
+impl Job {
+    /// Begins a job that moves `slots`.
+    pub fn builder(slots: SlotSet) -> JobBuilder {
+        JobBuilder {
+            source: NoSource,
+            target: NoTarget,
+            routing: NoRouting,
+            source_password: None,
+            target_password: None,
+            options: JobOptions::new(slots),
+        }
+    }
+}
+
+impl<T, R> JobBuilder<NoSource, T, R> {
+    /// The Pika node that the slots leave, on this machine, as `HOST:PORT`; an IPv6 address stands in brackets.
+    pub fn source(self, address: impl ToString) -> JobBuilder<String, T, R> {
+        let Self { target, routing, source_password, target_password, options, .. } = self;
+        JobBuilder { source: address.to_string(), target, routing, source_password, target_password, options }
+    }
+}
+
+impl<S, R> JobBuilder<S, NoTarget, R> {
+    /// The Redis (6 or newer) or Pika (4.0) that the slots go to, as `HOST:PORT`; an IPv6 address stands in brackets.
+    pub fn target(self, address: impl ToString) -> JobBuilder<S, String, R> {
+        let Self { source, routing, source_password, target_password, options, .. } = self;
+        JobBuilder { source, target: address.to_string(), routing, source_password, target_password, options }
+    }
+}
+
+impl<S, T> JobBuilder<S, T, NoRouting> {
+    /// Who holds the slots' clients and sends them to the target.
+    pub fn routing(self, routing: Arc<dyn RoutingControl>) -> JobBuilder<S, T, Arc<dyn RoutingControl>> {
+        let Self { source, target, source_password, target_password, options, .. } = self;
+        JobBuilder { source, target, routing, source_password, target_password, options }
+    }
+}
+
+impl<S, T, R> JobBuilder<S, T, R> {
+    /// What the source wants as AUTH.
+    pub fn source_password(mut self, password: impl Into<String>) -> Self {
+        self.source_password = Some(Password::new(password));
+        self
+    }
+
+    /// What the target wants as AUTH.
+    pub fn target_password(mut self, password: impl Into<String>) -> Self {
+        self.target_password = Some(Password::new(password));
+        self
+    }
+
+    /// Into how many slots the key space is cut, Pika's `default-slot-num`; usually the 1,024 of Codis.
+    pub fn slot_count(mut self, count: SlotCount) -> Self {
+        self.options.slot_count = count;
+        self
+    }
+
+    /// The database at both sides, Codis' number and Pika's `db<n>`; usually 0.
+    pub fn database(mut self, number: u32) -> Self {
+        self.options.database = number;
+        self
+    }
+
+    /// The most that goes to the target, in bytes per second; usually there is no limit.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.options.rate = Some(rate);
+        self
+    }
+
+    /// Connections to each side; usually 4.
+    pub fn lanes(mut self, lanes: NonZeroUsize) -> Self {
+        self.options.lanes = lanes.get();
+        self
+    }
+
+    /// What becomes of HyperLogLogs on a Redis, which cannot read Pika's; usually they stop the job before its switch.
+    pub fn hyperloglog(mut self, policy: HyperLogLogPolicy) -> Self {
+        self.options.hyperloglog = policy;
+        self
+    }
+
+    /// Deletes keys of these slots that the target already holds. Otherwise they stop the job.
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.options.replace = replace;
+        self
+    }
+
+    /// Leaves keys behind whose names Pika itself has corrupted. Otherwise they stop the job before its switch.
+    pub fn leave_corrupt_names(mut self, leave: bool) -> Self {
+        self.options.leave_corrupt_names = leave;
+        self
+    }
+
+    /// Where checkpoint and spool go, on the file system of the source's data; usually beside the source's own.
+    pub fn work_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.options.work_dir = Some(dir.into());
+        self
+    }
+
+    /// The longest that clients are held before they go on at the source; usually 200 ms. `None` sets no end to it, for
+    /// a person who switches.
+    pub fn max_lock(mut self, cap: impl Into<Option<Duration>>) -> Self {
+        self.options.cutover.max_lock = cap.into();
+        self
+    }
+
+    /// Slots that are held and switched at once; usually one by one.
+    pub fn cutover_group(mut self, slots: NonZeroUsize) -> Self {
+        self.options.cutover.group = slots;
+        self
+    }
+
+    /// How often a slot that was not switched is tried again before the job gives up; usually it never does.
+    pub fn cutover_retries(mut self, retries: u32) -> Self {
+        self.options.cutover.retries = Some(retries);
+        self
+    }
+
+    /// A flag file: while it exists no fence is raised. [`Control::postpone_cutover`](crate::flow::Control) does the same
+    /// without a file.
+    pub fn postpone_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.cutover.postpone_file = Some(path.into());
+        self
+    }
+}
+
+impl JobBuilder<String, String, Arc<dyn RoutingControl>> {
+    /// The job, ready to run. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// [`Error::Options`] names all that cannot be: an address that is none, no slots or slots that do not exist, a
+    /// source that is the target, a fence of no time.
+    pub fn build(self) -> Result<Job> {
+        let mut faults = Vec::new();
+        let source = Endpoint::parse(Side::Source, &self.source, self.source_password);
+        let target = Endpoint::parse(Side::Target, &self.target, self.target_password);
+        if let (Ok(source), Ok(target)) = (&source, &target)
+            && source.address() == target.address()
+        {
+            faults.push(format!("source and target are the same, {}", source.address()));
+        }
+        let JobOptions { slots, slot_count, cutover, .. } = &self.options;
+        match slots.last() {
+            None => faults.push("there are no slots to move".to_owned()),
+            Some(last) if last.number() >= slot_count.get() => {
+                faults.push(format!("there is no slot {last}: the key space has {slot_count}"));
+            }
+            Some(_) => {}
+        }
+        if cutover.max_lock == Some(Duration::ZERO) {
+            faults.push("clients cannot be held for no time at all (max_lock)".to_owned());
+        }
+        match (source, target) {
+            (Ok(source), Ok(target)) if faults.is_empty() => Ok(Job::new(source, target, self.options, self.routing)),
+            (source, target) => {
+                let addresses = [source.err(), target.err()].into_iter().flatten();
+                let what = addresses.chain(faults).collect::<Vec<_>>().join("; ");
+                Err(Error::Options { what })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BoxFuture;
+    use crate::routing::{Owner, Standing};
+    use replication::Slot;
+
+    struct Nothing;
+
+    impl RoutingControl for Nothing {
+        fn owner(&self, _: Slot) -> BoxFuture<'_, Result<Owner>> {
+            Box::pin(async { Ok(Owner::Source) })
+        }
+
+        fn raise<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn holds<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
+            Box::pin(async { Ok(Standing::Holds) })
+        }
+
+        fn switch<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn lower<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn builder(source: &str, target: &str, slots: SlotSet) -> JobBuilder<String, String, Arc<dyn RoutingControl>> {
+        Job::builder(slots).routing(Arc::new(Nothing)).target(target).source(source)
+    }
+
+    #[test]
+    fn what_was_said_is_what_is_run() {
+        let job = builder("[::1]:1", "b:2", "1,5".parse().unwrap())
+            .source_password("one")
+            .target_password("two")
+            .database(3)
+            .rate("50MB".parse().unwrap())
+            .lanes(NonZeroUsize::MIN)
+            .replace(true)
+            .leave_corrupt_names(true)
+            .hyperloglog(HyperLogLogPolicy::Raw)
+            .work_dir("there")
+            .max_lock(Duration::from_millis(50))
+            .cutover_group(NonZeroUsize::MAX)
+            .cutover_retries(7)
+            .postpone_file("flag")
+            .build()
+            .unwrap();
+        assert_eq!((job.source.address(), job.target.address()), ("[::1]:1".to_owned(), "b:2".to_owned()));
+        assert_eq!((job.source.side, job.target.side), (Side::Source, Side::Target));
+        assert_eq!((job.source.database, job.target.database), (3, 3));
+        let passwords = [&job.source, &job.target].map(|side| side.password.as_ref().map(Password::reveal));
+        assert_eq!(passwords, [Some("one"), Some("two")]);
+        let options = &job.options;
+        assert_eq!((options.lanes, options.replace, options.leave_corrupt_names), (1, true, true));
+        assert_eq!(options.rate, Some("50MB".parse().unwrap()));
+        assert_eq!(options.hyperloglog, HyperLogLogPolicy::Raw);
+        assert_eq!(options.work_dir, Some(PathBuf::from("there")));
+        let cutover = &options.cutover;
+        assert_eq!((cutover.max_lock, cutover.retries), (Some(Duration::from_millis(50)), Some(7)));
+        assert_eq!((cutover.group, cutover.postpone_file.clone()), (NonZeroUsize::MAX, Some(PathBuf::from("flag"))));
+        assert_eq!(builder("a:1", "b:2", "1".parse().unwrap()).max_lock(None).options.cutover.max_lock, None);
+    }
+
+    #[test]
+    fn all_that_cannot_be_is_said_at_once() {
+        let job = builder("nowhere", "b:", "1024".parse().unwrap()).max_lock(Duration::ZERO).build();
+        let what = job.err().unwrap().to_string();
+        for part in ["`nowhere` is no address of the source", "`b:`", "no slot 1024", "max_lock"] {
+            assert!(what.contains(part), "{part}: {what}");
+        }
+        let what = builder("a:1", "a:1", SlotSet::new()).build().err().unwrap().to_string();
+        assert!(what.contains("the same, a:1") && what.contains("no slots to move"), "{what}");
+        let few = SlotCount::new(4).unwrap();
+        assert!(builder("a:1", "b:1", "4".parse().unwrap()).slot_count(few).build().is_err());
+        assert!(builder("a:1", "b:1", "3".parse().unwrap()).slot_count(few).build().is_ok());
+    }
+}
