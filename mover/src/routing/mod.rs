@@ -3,9 +3,11 @@
 
 mod codis;
 pub mod guard;
+mod hooks;
 mod manual;
 
 pub use codis::{Codis, CodisOptions};
+pub use hooks::{Hooks, HooksOptions};
 pub use manual::{Manual, Operator};
 
 use std::fmt;
