@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod cutover;
 mod damage;
+mod fence_guard;
 mod file_systems;
 mod harness;
 mod inspect;

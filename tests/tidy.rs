@@ -88,7 +88,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["mover/src/cli/"]),
     ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs"]),
     ("ureq", &["mover/src/routing/codis/http.rs"]),
-    ("rustix", &["mover/src/routing/hooks/call.rs"]),
+    ("rustix", &["mover/src/routing/hooks/call.rs", "mover/src/routing/guard/settle.rs"]),
     ("sha2", &["mover/src/routing/codis/xauth.rs", "mover/src/sandbox/codis/xauth.rs"]),
     ("itoa", &["mover/src/sink/render.rs"]),
     ("hdrhistogram", &["mover/src/sandbox/"]),

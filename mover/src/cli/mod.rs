@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: arguments in, exit code out.
 
+mod cutover;
 mod demo;
 mod display;
 mod endpoint;
+mod guard;
 mod inspect;
 mod r#move;
 mod operator;
+mod routing;
 mod summary;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::Error;
@@ -41,6 +45,13 @@ enum Command {
     /// Shows what a checkpoint or a binlog holds.
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
+    /// Takes down what is left of fences whose move and guard both died: for the night when clients hang.
+    ///
+    /// It reads the fence journals, lowers what is raised, completes a switch that may have been sent, and says what it
+    /// did. Fences that somebody looks after are named and left alone. Each `slotmover move` does the same at its start.
+    FenceLower(guard::FenceLowerArgs),
+    /// Watches over the fences of a move, which starts it: lowers them when the move dies or stands still.
+    FenceGuard(guard::FenceGuardArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -51,10 +62,16 @@ pub fn main() -> ExitCode {
         Command::Inspect(command) => inspect::run(command),
         Command::Move(args) => asynchronous(r#move::run(args)),
         Command::Demo(args) => asynchronous(demo::run(args)),
+        Command::FenceLower(args) => asynchronous(guard::lower(args)),
+        Command::FenceGuard(args) => asynchronous(guard::run(args)),
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
+            if let Some(error) = error.downcast_ref::<clap::Error>() {
+                eprint!("{error}");
+                return ExitCode::from(WRONG_ARGUMENTS);
+            }
             eprintln!("slotmover: {}", message(&error));
             if let Some(error) = error.downcast_ref::<Error>() {
                 eprintln!("what helps: {}", error.remedy());
@@ -65,6 +82,11 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// The error of arguments that are wrong together.
+fn usage(kind: ErrorKind, what: &str) -> anyhow::Error {
+    Cli::command().error(kind, what).into()
 }
 
 /// The error and its causes, each once: most errors name their cause themselves.
@@ -90,9 +112,12 @@ fn log(verbose: u8) {
     };
     let filter = EnvFilter::try_from_env("SLOTMOVER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    // A guard must not panic because nobody reads its log any more.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    log.with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
 
+const WRONG_ARGUMENTS: u8 = 2;
 const CANCELLED: u8 = 3;
 
 const EXIT_CODES: &str = "\

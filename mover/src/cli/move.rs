@@ -3,21 +3,23 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use replication::{SlotCount, SlotSet};
+use snapshot::UnixMillis;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Side;
+use crate::cli::cutover::CutoverArgs;
 use crate::cli::endpoint::endpoint;
-use crate::cli::operator::Terminal;
+use crate::cli::guard::StateArgs;
+use crate::cli::routing::{Course, Kind, RoutingArgs};
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
-use crate::job::{CutoverOptions, Job, JobOptions, Status};
-use crate::routing::Manual;
+use crate::job::{Job, JobOptions, Status};
+use crate::routing::{Hooks, RoutingControl};
 
 #[derive(Args, Debug)]
 pub(super) struct MoveArgs {
@@ -33,13 +35,14 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "SLOTS")]
     slots: SlotSet,
 
-    /// Who redirects the clients at the end.
-    #[arg(long, value_enum, default_value_t = Routing::Manual)]
-    routing: Routing,
+    #[command(flatten)]
+    routing: RoutingArgs,
 
-    /// Answers every question of the manual routing with yes: no client writes to these slots.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    cutover: CutoverArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     /// The most to send to the target per second, as in 50MB; no limit when not given.
     #[arg(long, value_name = "RATE")]
@@ -56,10 +59,6 @@ pub(super) struct MoveArgs {
     /// Leaves keys behind whose names Pika itself has corrupted (a NUL byte inside). Without it they stop the move.
     #[arg(long)]
     leave_corrupt_names: bool,
-
-    /// The longest that clients are held, in milliseconds, before they go on at the source.
-    #[arg(long, value_name = "MS", default_value_t = 200)]
-    max_lock: u64,
 
     /// Connections to each side.
     #[arg(long, value_name = "N", default_value = "4")]
@@ -91,22 +90,21 @@ pub(super) struct MoveArgs {
     json: bool,
 }
 
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum Routing {
-    /// You are asked to stop the clients, and to send them to the target.
-    Manual,
-}
-
 pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let source = endpoint(Side::Source, &args.source, args.source_password_file.as_deref())?;
     let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
-    let routing = match args.routing {
-        Routing::Manual => {
-            let operator = Box::new(Terminal { assume_yes: args.yes });
-            Arc::new(Manual::new(source.address(), target.address(), operator))
-        }
-    };
+    args.routing.check()?;
+    let cutover = args.cutover.options(&args.routing)?;
     let slot_count = SlotCount::new(args.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
+    let course = Course {
+        source: source.address(),
+        target: target.address(),
+        slot_count,
+        job: format!("{}-{}", std::process::id(), UnixMillis::now().0),
+        max_lock: cutover.max_lock,
+    };
+    let (routing, hooks) = routing(&args, &course).await?;
+    let slots = args.slots.clone();
     let options = JobOptions {
         slots: args.slots,
         slot_count,
@@ -116,7 +114,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         hyperloglog: args.hyperloglog,
         replace: args.replace,
         leave_corrupt_names: args.leave_corrupt_names,
-        cutover: cutover(args.routing, Duration::from_millis(args.max_lock), args.yes),
+        cutover,
         work_dir: args.work_dir,
     };
     let job = Job::new(source, target, options, routing);
@@ -139,8 +137,14 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         }
     };
     display.end().await;
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
         tell_what_is_left(&progress.status());
+        if let Some(Err(second)) = match &hooks {
+            Some(hooks) => Some(hooks.failed(&slots, &error.to_string()).await),
+            None => None,
+        } {
+            eprintln!("{second}");
+        }
     }
     let report = outcome?;
     match args.json {
@@ -148,6 +152,17 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         false => summary::print(&report),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The routing layer under guard, once the fences of earlier moves are settled. A person needs no guard.
+async fn routing(args: &MoveArgs, course: &Course) -> Result<(Arc<dyn RoutingControl>, Option<Arc<Hooks>>)> {
+    args.state.settle(&course.source, &args.slots).await?;
+    let layer = args.routing.connect(course).await?;
+    let control = match args.routing.routing {
+        Kind::Manual => Arc::clone(&layer.control),
+        Kind::Codis | Kind::Hooks => args.state.guard(&layer, &args.routing, course)?,
+    };
+    Ok((control, layer.hooks))
 }
 
 /// After a failure: where the slots are, and what the target holds of them.
@@ -175,14 +190,5 @@ async fn stop_signal() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = terminated => {}
-    }
-}
-
-/// A person switches all slots at once and takes the time it takes.
-fn cutover(routing: Routing, max_lock: Duration, yes: bool) -> CutoverOptions {
-    let all = CutoverOptions { group: NonZeroUsize::MAX, ..CutoverOptions::default() };
-    match (routing, yes) {
-        (Routing::Manual, false) => CutoverOptions { max_lock: None, retries: Some(0), ..all },
-        (Routing::Manual, true) => CutoverOptions { max_lock: Some(max_lock), ..all },
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replication::SlotSet;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::act;
 use super::journal::{Entry, Journal, Record, Slots};
@@ -15,8 +17,10 @@ use crate::{BoxFuture, Error, Result};
 /// A job whose agent or guard lives and looks after its fence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Living {
-    /// The process of its agent, which may be gone while its guard is still at work.
+    /// The process of its agent.
     pub pid: u32,
+    /// The agent is gone, and its guard is still at work.
+    pub is_orphan: bool,
     /// Its fence journal.
     pub journal: PathBuf,
     /// The slots that it fences at this moment.
@@ -48,7 +52,8 @@ pub async fn settle(
             None => {
                 let record = Journal::peek(&path)?;
                 let (pid, slots) = (record.header.pid, slots(&record.last));
-                living.push(Living { pid, journal: path, slots, routing: record.header.routing });
+                let is_orphan = is_gone(pid);
+                living.push(Living { pid, is_orphan, journal: path, slots, routing: record.header.routing });
             }
         }
     }
@@ -111,6 +116,12 @@ fn slots(entry: &Entry) -> SlotSet {
         Entry::Down | Entry::Prepared { .. } => SlotSet::new(),
         Entry::Raised { slots } | Entry::MaySwitch { slots } | Entry::Switching { slots } => slots.0.clone(),
     }
+}
+
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // A process that is not ours to ask about is there as well.
+    pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 fn unsettled(path: &Path, error: &Error) -> Error {

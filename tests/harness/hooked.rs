@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A move whose clients are held and redirected by hooks that keep their state in files, and signals to its processes.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::{CommandLine, HANG, Outcome, RedisServer, Source};
+
+/// A source, a target, and hooks between them. `owner` holds who owns the slots, `fenced` exists while clients are held,
+/// `calls` has a line for each call. A hook waits while a file `pause-<its name>` exists.
+pub(crate) struct Hooked {
+    pub(crate) source: Source,
+    pub(crate) target: RedisServer,
+    dir: tempfile::TempDir,
+}
+
+/// A running move.
+pub(crate) struct Agent {
+    process: Child,
+    errors: PathBuf,
+}
+
+impl Hooked {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("hooks")).unwrap();
+        let scene = Self { source: Source::start(&dir.path().join("source")).await, target: RedisServer::start(), dir };
+        scene.set("owner", "source");
+        scene.hook("raise", "touch fenced; pause");
+        scene.hook("holds", "pause; test -e fenced");
+        scene.hook("switch", "pause; echo target > owner; rm -f fenced");
+        scene.hook("lower", "pause; rm -f fenced");
+        scene.hook("owner", "cat owner");
+        scene
+    }
+
+    /// Writes a hook anew. Another process does, for a file that this one holds open for writing cannot be executed.
+    pub(crate) fn hook(&self, name: &str, text: &str) {
+        let head = format!(
+            "#!/bin/sh\ncd '{}'\npause() {{ while [ -e pause-$SLOTMOVER_HOOK ]; do sleep 0.02; done; }}\n\
+             [ {name} = owner ] || echo \"$SLOTMOVER_HOOK $SLOTMOVER_SLOTS\" >> calls\n",
+            self.dir.path().display()
+        );
+        let mut shell = Command::new("sh")
+            .args(["-c", "cat > \"$0.new\" && chmod +x \"$0.new\" && mv \"$0.new\" \"$0\""])
+            .arg(self.dir.path().join("hooks").join(name))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell.stdin.take().unwrap().write_all(format!("{head}{text}\n").as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
+    }
+
+    pub(crate) fn set(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    pub(crate) fn unset(&self, name: &str) {
+        fs::remove_file(self.dir.path().join(name)).unwrap();
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.dir.path().join(name).exists()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).into_os_string().into_string().unwrap()
+    }
+
+    pub(crate) fn owner(&self) -> String {
+        fs::read_to_string(self.dir.path().join("owner")).unwrap().trim().to_owned()
+    }
+
+    /// What the hooks were called for.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    /// How often a hook was called.
+    pub(crate) fn count(&self, hook: &str) -> usize {
+        self.calls().iter().filter(|call| call.split(' ').next() == Some(hook)).count()
+    }
+
+    /// Fence journals that nobody has settled yet.
+    pub(crate) fn journals(&self) -> usize {
+        fs::read_dir(self.dir.path().join("state")).map_or(0, Iterator::count)
+    }
+
+    /// A move of all slots under one fence.
+    pub(crate) fn command(&self) -> CommandLine {
+        let arguments = arguments(self.source.addr(), self.target.addr(), self.dir.path());
+        CommandLine::new(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same, as a process that can be sent signals.
+    pub(crate) fn agent(&self, more: &[&str]) -> Agent {
+        let errors = self.dir.path().join("stderr");
+        let process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
+            .args(arguments(self.source.addr(), self.target.addr(), self.dir.path()))
+            .args(more)
+            .env_remove("SLOTMOVER_LOG")
+            .stdout(Stdio::null())
+            .stderr(File::create(&errors).unwrap())
+            .spawn()
+            .unwrap();
+        Agent { process, errors }
+    }
+
+    pub(crate) fn fence_lower(&self) -> Outcome {
+        CommandLine::new(&["fence-lower", "--state-dir", &self.path("state")]).run()
+    }
+
+    /// The guards of this scene's moves.
+    pub(crate) fn guards(&self) -> Vec<u32> {
+        let state = self.path("state");
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap() {
+            let Some(pid) = entry.unwrap().file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process may end while we look.
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if line.contains("fence-guard") && line.contains(&state) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+}
+
+impl Agent {
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Its exit code, which must come.
+    pub(crate) async fn end(&mut self) -> Option<i32> {
+        let begin = std::time::Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begin.elapsed() < HANG, "it does not end: {}", self.errors());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What it, and its guard, have said.
+    pub(crate) fn errors(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It has ended, unless the test failed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Sends a signal to a process that this test has started.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "no {name} to {pid}");
+}
+
+fn arguments(source: SocketAddr, target: SocketAddr, dir: &Path) -> Vec<String> {
+    let path = |name| dir.join(name).into_os_string().into_string().unwrap();
+    let (source, target, hooks, state) = (source.to_string(), target.to_string(), path("hooks"), path("state"));
+    let words = ["move", "--source", &source, "--target", &target, "--slots", "0-1023", "--cutover-group", "1024"];
+    let routing = ["--routing", "hooks", "--hooks", &hooks, "--state-dir", &state];
+    words.into_iter().chain(routing).map(str::to_owned).collect()
+}
