@@ -9,6 +9,7 @@ mod damage;
 mod fence_guard;
 mod file_systems;
 mod harness;
+mod hooks;
 mod inspect;
 mod interruption;
 mod negative_control;

@@ -92,7 +92,12 @@ impl Hooked {
 
     /// A move of all slots under one fence.
     pub(crate) fn command(&self) -> CommandLine {
-        let arguments = arguments(self.source.addr(), self.target.addr(), self.dir.path());
+        self.in_groups(1024)
+    }
+
+    /// A move of all slots, so many under one fence.
+    pub(crate) fn in_groups(&self, slots: u16) -> CommandLine {
+        let arguments = arguments(self.source.addr(), self.target.addr(), self.dir.path(), slots);
         CommandLine::new(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
@@ -100,7 +105,7 @@ impl Hooked {
     pub(crate) fn agent(&self, more: &[&str]) -> Agent {
         let errors = self.dir.path().join("stderr");
         let process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
-            .args(arguments(self.source.addr(), self.target.addr(), self.dir.path()))
+            .args(arguments(self.source.addr(), self.target.addr(), self.dir.path(), 1024))
             .args(more)
             .env_remove("SLOTMOVER_LOG")
             .stdout(Stdio::null())
@@ -177,10 +182,11 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(sent.success(), "no {name} to {pid}");
 }
 
-fn arguments(source: SocketAddr, target: SocketAddr, dir: &Path) -> Vec<String> {
+fn arguments(source: SocketAddr, target: SocketAddr, dir: &Path, group: u16) -> Vec<String> {
     let path = |name| dir.join(name).into_os_string().into_string().unwrap();
     let (source, target, hooks, state) = (source.to_string(), target.to_string(), path("hooks"), path("state"));
-    let words = ["move", "--source", &source, "--target", &target, "--slots", "0-1023", "--cutover-group", "1024"];
-    let routing = ["--routing", "hooks", "--hooks", &hooks, "--state-dir", &state];
+    let group = group.to_string();
+    let words = ["move", "--source", &source, "--target", &target, "--slots", "0-1023"];
+    let routing = ["--cutover-group", &group, "--routing", "hooks", "--hooks", &hooks, "--state-dir", &state];
     words.into_iter().chain(routing).map(str::to_owned).collect()
 }

@@ -41,10 +41,10 @@ pub(super) async fn is_at_source(control: &dyn RoutingControl, slots: &SlotSet) 
     Ok(true)
 }
 
-/// For a message: where the clients of the slots go on.
+/// For a message: where the clients of the slots go on. A few slots tell, for each costs a question.
 pub(super) async fn owners(control: &dyn RoutingControl, slots: &SlotSet) -> String {
     let mut owners: Vec<String> = Vec::new();
-    for slot in slots.iter() {
+    for slot in slots.iter().take(FEW) {
         let owner = match control.owner(slot).await {
             Ok(owner) => owner.to_string(),
             Err(_) => "whoever owns them".to_owned(),
@@ -55,3 +55,5 @@ pub(super) async fn owners(control: &dyn RoutingControl, slots: &SlotSet) -> Str
     }
     owners.join(" and ")
 }
+
+const FEW: usize = 4;
