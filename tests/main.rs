@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cli;
+mod codis_move;
 mod cutover;
 mod damage;
 mod fence_guard;

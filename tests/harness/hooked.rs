@@ -103,16 +103,9 @@ impl Hooked {
 
     /// The same, as a process that can be sent signals.
     pub(crate) fn agent(&self, more: &[&str]) -> Agent {
-        let errors = self.dir.path().join("stderr");
-        let process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
-            .args(arguments(self.source.addr(), self.target.addr(), self.dir.path(), 1024))
-            .args(more)
-            .env_remove("SLOTMOVER_LOG")
-            .stdout(Stdio::null())
-            .stderr(File::create(&errors).unwrap())
-            .spawn()
-            .unwrap();
-        Agent { process, errors }
+        let mut words = arguments(self.source.addr(), self.target.addr(), self.dir.path(), 1024);
+        words.extend(more.iter().map(|&word| word.to_owned()));
+        Agent::start(&words, self.dir.path().join("stderr"))
     }
 
     pub(crate) fn fence_lower(&self) -> Outcome {
@@ -121,21 +114,23 @@ impl Hooked {
 
     /// The guards of this scene's moves.
     pub(crate) fn guards(&self) -> Vec<u32> {
-        let state = self.path("state");
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap() {
-            let Some(pid) = entry.unwrap().file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // A process may end while we look.
-            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if line.contains("fence-guard") && line.contains(&state) {
-                found.push(pid);
-            }
-        }
-        found
+        guards(&self.path("state"))
     }
 }
 
 impl Agent {
+    /// Starts `slotmover`, which writes what it says to a file.
+    pub(crate) fn start(words: &[String], errors: PathBuf) -> Self {
+        let process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
+            .args(words)
+            .env_remove("SLOTMOVER_LOG")
+            .stdout(Stdio::null())
+            .stderr(File::create(&errors).unwrap())
+            .spawn()
+            .unwrap();
+        Self { process, errors }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         signal(self.process.id(), name);
     }
@@ -174,6 +169,20 @@ impl Drop for Agent {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The guards of the moves with this state directory.
+pub(crate) fn guards(state: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let Some(pid) = entry.unwrap().file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process may end while we look.
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if line.contains("fence-guard") && line.contains(state) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 /// Sends a signal to a process that this test has started.

@@ -16,7 +16,7 @@ pub(crate) use client::Client;
 pub(crate) use command_line::{CommandLine, Outcome};
 pub(crate) use contents::{Contents, Value, assert_same, contents};
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
-pub(crate) use hooked::{Agent, Hooked, signal};
+pub(crate) use hooked::{Agent, Hooked, guards, signal};
 pub(crate) use redis_server::{RedisServer, free_addr};
 pub(crate) use rust_source::{RustSource, workspace};
 pub(crate) use source::{Source, copy_tree, left_behind, restart};
