@@ -9,13 +9,17 @@ use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents};
 
 #[test]
 fn help_tells_what_each_command_does() {
-    let told: [(&[&str], &[&str]); 5] = [
+    let told: [(&[&str], &[&str]); 9] = [
         (
             &["--help"],
             &["oves slots of a live Pika node", "move", "demo", "inspect", "Exit codes: 0 done and verified"],
         ),
         (&["move", "--help"], &["--source <HOST:PORT>", "--slots <SLOTS>", "--routing", "SLOTMOVER_SOURCE_PASSWORD"]),
         (&["move", "--help"], &["--rate <RATE>", "--replace", "--hyperloglog", "--work-dir", "--max-lock", "--json"]),
+        (&["move", "--help"], &["--dashboard <URL>", "--product-auth-file", "--source-group", "--target-group"]),
+        (&["move", "--help"], &["--hooks <DIR>", "--hook-timeout <TIME>", "before-raise", "--state-dir <DIR>"]),
+        (&["move", "--help"], &["--cutover-group", "--cutover-retries", "--postpone-cutover", "[default: 200ms]"]),
+        (&["fence-lower", "--help"], &["clients hang", "--state-dir <DIR>"]),
         (&["demo", "--help"], &["under load", "--keys", "--slots", "--writers", "--seed"]),
         (&["inspect", "--help"], &["Shows what a checkpoint or a binlog holds"]),
     ];
@@ -32,6 +36,20 @@ fn help_tells_what_each_command_does() {
 
 #[test]
 fn wrong_arguments_end_with_two() {
+    let complete = ["move", "--source", "h:1", "--target", "h:2", "--slots", "1"];
+    let together: [&[&str]; 10] = [
+        &["--max-lock", "200ms"],
+        &["--max-lock", "200", "--yes"],
+        &["--max-lock", "0s", "--yes"],
+        &["--dashboard", "d:1"],
+        &["--hooks", "d"],
+        &["--routing", "codis"],
+        &["--routing", "hooks"],
+        &["--routing", "codis", "--dashboard", "d:1", "--yes"],
+        &["--routing", "hooks", "--hooks", "d", "--source-group", "1"],
+        &["--routing", "hooks", "--hooks", "d", "--cutover-group", "0"],
+    ];
+    let together = together.map(|more| [&complete[..], more].concat());
     let wrong: [&[&str]; 9] = [
         &[],
         &["nonsense"],
@@ -43,7 +61,7 @@ fn wrong_arguments_end_with_two() {
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--hyperloglog", "lose"],
         &["demo", "--slots", "0"],
     ];
-    for args in wrong {
+    for args in wrong.into_iter().chain(together.iter().map(Vec::as_slice)) {
         let outcome = CommandLine::new(args).run();
         assert_eq!(outcome.code, 2, "{args:?}: {outcome:?}");
         assert!(outcome.stdout.is_empty() && !outcome.stderr.is_empty(), "{outcome:?}");

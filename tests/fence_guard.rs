@@ -70,6 +70,20 @@ async fn an_agent_killed_after_it_had_leave_is_switched_by_the_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_stopped_after_it_had_leave_finds_its_slots_switched() {
+    let scene = Hooked::start().await;
+    half_switched(&scene);
+    let mut agent = scene.agent(&["--max-lock", "2s", "--hook-timeout", "5s"]);
+    until("the switch was sent", || scene.has("once")).await;
+    agent.signal("STOP");
+    until("the guard has switched", || scene.owner() == "target").await;
+    agent.signal("CONT");
+    assert_eq!(agent.end().await, Some(0), "{}", agent.errors());
+    assert_eq!((scene.count("lower"), scene.has("fenced"), scene.journals()), (0, false, 0));
+    assert_same(scene.source.contents(), &contents(&mut scene.target.client()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_move_lowers_what_agent_and_guard_left() {
     let scene = Hooked::start().await;
     let mut agent = fenced_agent(&scene, LONG_LOCK).await;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::journal::{Entry, Journal, Slots};
+use super::super::settle;
+use super::{Layer, slots};
+use crate::routing::RoutingControl;
+use crate::{BoxFuture, Result};
+
+/// What a settlement did with a journal that ends with these entries.
+async fn settled(entries: &[Entry], layer: Arc<Layer>) -> (Result<usize>, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::create(dir.path(), &[]).unwrap();
+    entries.iter().for_each(|entry| journal.add(entry).unwrap());
+    let build = move |_| -> BoxFuture<'static, Result<Arc<dyn RoutingControl>>> {
+        let layer: Arc<dyn RoutingControl> = Arc::clone(&layer) as _;
+        Box::pin(async { Ok(layer) })
+    };
+    let living = settle(dir.path(), &build, &|_| {}).await.unwrap();
+    assert_eq!((living.len(), living[0].pid), (1, std::process::id()), "its agent lives");
+    drop(journal);
+    let outcome = settle(dir.path(), &build, &|_| {}).await.map(|living| living.len());
+    (outcome, Journal::all(dir.path()).unwrap().len())
+}
+
+#[tokio::test]
+async fn a_journal_without_a_process_is_settled() {
+    let (raised, may_switch, switching) = (
+        Entry::Raised { slots: Slots(slots("5")) },
+        Entry::MaySwitch { slots: Slots(slots("5")) },
+        Entry::Switching { slots: Slots(slots("5")) },
+    );
+    // Where the fence was, whether the target owns the slots, whether the fence stands, what is done.
+    let cases = [
+        (vec![], false, false, vec!["finish"]),
+        (vec![raised.clone()], false, true, vec!["lower 5", "finish"]),
+        (vec![raised.clone(), Entry::Down], false, false, vec!["finish"]),
+        (vec![raised, may_switch.clone()], false, true, vec!["switch 5", "finish"]),
+        (vec![may_switch.clone()], true, false, vec!["switch 5", "finish"]),
+        (vec![may_switch], false, false, vec!["lower 5", "finish"]),
+        (vec![switching], true, false, vec!["switch 5", "finish"]),
+    ];
+    for (entries, at_target, stands, done) in cases {
+        let layer = Arc::new(Layer::default());
+        *layer.stands.lock().unwrap() = stands;
+        if at_target {
+            *layer.switched.lock().unwrap() = slots("5");
+        }
+        // A fence that stands for ever would never be lowered; this one falls.
+        let falls = Arc::clone(&layer);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            *falls.stands.lock().unwrap() = false;
+        });
+        let (outcome, left) = settled(&entries, Arc::clone(&layer)).await;
+        assert_eq!((outcome.unwrap(), left), (0, 0), "{entries:?}");
+        let mut told = layer.told();
+        told.dedup();
+        assert_eq!(told, done, "{entries:?}");
+        task.abort();
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_settled_is_an_error_that_names_the_journal() {
+    let layer = Arc::new(Layer::default());
+    *layer.refusals.lock().unwrap() = 1000;
+    let (outcome, left) = settled(&[Entry::Raised { slots: Slots(slots("5")) }], layer).await;
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("the layer does not answer") && error.contains("slotmover fence-lower"), "{error}");
+    assert_eq!(left, 1);
+}
