@@ -80,6 +80,8 @@ struct Desk {
     journal: Option<Arc<Journal>>,
     guard: Option<Process>,
     leave: Leave,
+    /// The journal shows a fence of these slots already, on the disk.
+    written: Option<SlotSet>,
 }
 
 /// Whether the guard has given leave to switch, and now switches rather than lowers.
@@ -141,14 +143,23 @@ impl Guarded {
         Ok(())
     }
 
-    /// Writes the fence down and tells the guard of it.
+    /// Writes the fence down and has a guard for it. No client waits yet, so this may take its time: a crash of the
+    /// machine must not leave a lock that nobody knows of.
     async fn announce(&self, slots: &SlotSet) -> Result<()> {
         let mut desk = self.desk.lock().await;
         self.ensure(&mut desk).await?;
+        if desk.written.as_ref() != Some(slots) {
+            desk.note(Entry::Raised { slots: Slots(slots.clone()) })?;
+            sync(self.journal(&mut desk)?).await?;
+            desk.written = Some(slots.clone());
+        }
+        Ok(())
+    }
+
+    /// Tells the guard that the fence is being raised.
+    async fn begin(&self, slots: &SlotSet) -> Result<()> {
+        let mut desk = self.desk.lock().await;
         desk.leave = Leave::None;
-        desk.note(Entry::Raised { slots: Slots(slots.clone()) })?;
-        // No client waits yet, so this may take its time: a crash of the machine must not leave a lock that nobody knows.
-        sync(self.journal(&mut desk)?).await?;
         let within = self.options.max_lock + GuardOptions::GRACE;
         match desk.ask(Request::Raise { slots: slots.clone(), within }).await? {
             Answer::Yes => Ok(()),
@@ -161,6 +172,7 @@ impl Guarded {
         let mut desk = self.desk.lock().await;
         // Clients wait, so it is not synced: it must survive the death of agent and guard, and does. After a crash of the
         // machine the journal may still say `raised`, and whoever lowers then asks the routing layer who the owner is.
+        desk.written = None;
         desk.note(Entry::MaySwitch { slots: Slots(slots.clone()) })?;
         match desk.ask(Request::Leave { slots: slots.clone() }).await {
             Ok(Answer::Yes) => {
@@ -200,6 +212,7 @@ impl Guarded {
     async fn settled(&self, request: Request) {
         let mut desk = self.desk.lock().await;
         desk.leave = Leave::None;
+        desk.written = None;
         // The fence is down: a journal that says otherwise costs a needless lower, no more.
         if let Err(error) = desk.note(Entry::Down) {
             warn!(%error, "the fence journal does not say that the fence is down");
@@ -271,12 +284,20 @@ impl RoutingControl for Guarded {
     }
 
     fn preconditions<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
-        self.inner.preconditions(slots)
+        Box::pin(async move {
+            let readiness = self.inner.preconditions(slots).await?;
+            // Here and not in `raise`, whose time counts as the fence's.
+            if readiness == Readiness::Ready {
+                self.announce(slots).await?;
+            }
+            Ok(readiness)
+        })
     }
 
     fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.announce(slots).await?;
+            self.begin(slots).await?;
             self.inner.raise(slots).await
         })
     }

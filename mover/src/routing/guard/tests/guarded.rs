@@ -10,7 +10,7 @@ use super::super::journal::{Entry, Journal, Slots};
 use super::super::{GuardOptions, Guarded};
 use super::{Layer, slots};
 use crate::Error;
-use crate::routing::{RoutingControl, Standing};
+use crate::routing::{Readiness, RoutingControl, Standing};
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -81,6 +81,8 @@ async fn each_step_is_told_and_written_down() {
     guarded.prepare(&five).await.unwrap();
     let record = Journal::peek(&scene.journals()[0]).unwrap();
     assert_eq!(record.header.routing, ["--routing", "--more"]);
+    assert_eq!(guarded.preconditions(&five).await.unwrap(), Readiness::Ready);
+    assert_eq!(scene.last(), Entry::Raised { slots: Slots(five.clone()) });
     guarded.raise(&five).await.unwrap();
     assert_eq!(scene.last(), Entry::Raised { slots: Slots(five.clone()) });
     assert_eq!(guarded.holds(&five).await.unwrap(), Standing::Holds);
