@@ -49,7 +49,7 @@ impl CutoverArgs {
         Ok(CutoverOptions {
             group: self.cutover_group.unwrap_or(group),
             max_lock: self.max_lock.or(usual.max_lock).filter(|_| !asks),
-            retries: self.cutover_retries.or(asks.then_some(0)),
+            retries: self.cutover_retries.or_else(|| asks.then_some(0)),
             postpone_file: self.postpone_cutover.clone(),
             ..usual
         })

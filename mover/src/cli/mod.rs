@@ -39,7 +39,7 @@ enum Command {
     ///
     /// It runs on the machine of the source, as a user that may read its files. Passwords come from the environment
     /// variables SLOTMOVER_SOURCE_PASSWORD and SLOTMOVER_TARGET_PASSWORD or from files.
-    Move(r#move::MoveArgs),
+    Move(Box<r#move::MoveArgs>),
     /// Moves slots of a small cluster inside this process, under load, and checks every answer its clients get.
     Demo(demo::DemoArgs),
     /// Shows what a checkpoint or a binlog holds.
@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
     log(cli.verbose);
     let outcome = match cli.command {
         Command::Inspect(command) => inspect::run(command),
-        Command::Move(args) => asynchronous(r#move::run(args)),
+        Command::Move(args) => asynchronous(r#move::run(*args)),
         Command::Demo(args) => asynchronous(demo::run(args)),
         Command::FenceLower(args) => asynchronous(guard::lower(args)),
         Command::FenceGuard(args) => asynchronous(guard::run(args)),
