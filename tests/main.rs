@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod cutover;
 mod damage;
+mod failure_table;
 mod file_systems;
 mod harness;
 mod inspect;

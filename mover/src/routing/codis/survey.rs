@@ -122,4 +122,4 @@ impl Core {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A dashboard that has nothing to wait for answers within a few milliseconds.
-const QUICK: Duration = Duration::from_millis(200);
+const QUICK: Duration = Duration::from_millis(500);
