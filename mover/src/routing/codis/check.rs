@@ -50,7 +50,9 @@ pub(super) fn unfit(records: &[Record], source: &Side) -> Option<String> {
         let id = record.id;
         if record.locked {
             let who = match Nonce::read(record.backend_addr_group_id) {
-                Some(nonce) => format!("by a fence with the mark {nonce} that is not ours"),
+                Some(nonce) => {
+                    format!("by a fence with the mark {nonce}: of another agent, or one that was not lowered")
+                }
                 None => "by the dashboard or by hand".to_owned(),
             };
             return Some(format!("holds slot {id} locked {who}"));

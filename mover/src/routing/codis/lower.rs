@@ -30,7 +30,7 @@ impl Core {
         let until = Instant::now() + LATE_PATIENCE;
         loop {
             let late = self.cluster.calls().unanswered(Purpose::Lock, slots);
-            let unlocked = self.unlock(slots, mark, &late).await;
+            let unlocked = self.unlock(slots, mark).await;
             if late.is_empty() && unlocked.is_ok() {
                 self.forget(slots);
                 return Ok(());
@@ -73,25 +73,25 @@ impl Core {
         Ok(mapped && routed)
     }
 
-    /// Takes every lock of ours off and sees that it is off. Those at `late` are not asked.
-    async fn unlock(&self, slots: &SlotSet, mark: Option<Nonce>, late: &[String]) -> Result<(), String> {
-        let view = self.look(slots, late, PATIENCE).await;
-        if holding(&view.proxies, mark).next().is_none() {
-            return all_told(&view.proxies);
+    /// Takes every lock of ours off and sees that it is off. A proxy that has not answered a lock yet is not asked.
+    async fn unlock(&self, slots: &SlotSet, mark: Option<Nonce>) -> Result<(), String> {
+        let silent = self.cluster.calls().under_way(Purpose::Lock, slots);
+        let mut view = self.look(slots, &silent, PATIENCE).await;
+        for by_hand in [false, true] {
+            if holding(&view.proxies, mark).next().is_none() {
+                break;
+            }
+            match self.to_push(&view, slots, mark).filter(|_| !by_hand) {
+                Some(mappings) if self.push(&mappings).await => {}
+                _ => self.unlock_by_hand(&view, mark).await,
+            }
+            let proxies = view.proxies.into_iter().map(|(proxy, _)| proxy).collect();
+            view.proxies = self.ask(proxies, slots, &silent, PATIENCE).await;
         }
-        let pushed = match self.to_push(&view, slots, mark) {
-            Some(mappings) => self.push(&mappings).await,
-            None => false,
-        };
-        if !pushed {
-            self.unlock_by_hand(&view, mark).await;
+        match holding(&view.proxies, mark).next() {
+            Some((proxy, record)) => Err(format!("{proxy} still holds slot {} locked", record.id)),
+            None => all_told(&view.proxies),
         }
-        let proxies = view.proxies.into_iter().map(|(proxy, _)| proxy).collect();
-        let told = self.ask(proxies, slots, late, PATIENCE).await;
-        if let Some((proxy, record)) = holding(&told, mark).next() {
-            return Err(format!("{proxy} still holds slot {} locked", record.id));
-        }
-        all_told(&told)
     }
 
     /// What the dashboard is to push, if it can and should. It would hang at a proxy that hangs, and it would forget what
@@ -118,7 +118,11 @@ impl Core {
     async fn push(&self, mappings: &[Mapping]) -> bool {
         match self.cluster.assign(mappings, Purpose::Push, PATIENCE).wait().await {
             // A proxy that is dead comes back unlocked; the others are read back.
-            Ok(()) | Err(Fault::Refused { .. }) => true,
+            Ok(()) => true,
+            Err(fault @ Fault::Refused { .. }) => {
+                debug!("the dashboard {fault}");
+                true
+            }
             Err(fault) => {
                 warn!("the dashboard at {} {fault}, so locks are taken off by hand", self.cluster.dashboard());
                 false
@@ -155,7 +159,7 @@ impl Core {
         tokio::spawn(async move {
             while core.sent(&slots).is_none() {
                 let late = core.cluster.calls().unanswered(Purpose::Lock, &slots);
-                match core.unlock(&slots, mark, &late).await {
+                match core.unlock(&slots, mark).await {
                     Ok(()) if late.is_empty() => break,
                     Ok(()) => {}
                     Err(what) => debug!("slots {slots} are not unlocked yet: {what}"),
