@@ -84,7 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["mover/src/cli/"]),
     ("indicatif", &["mover/src/cli/"]),
     ("anyhow", &["mover/src/cli/"]),
-    ("humantime", &["mover/src/cli/", "mover/src/inspect/"]),
+    ("humantime", &["mover/src/cli/", "mover/src/inspect/", "mover/src/sandbox/codis/process.rs"]),
     ("tracing_subscriber", &["mover/src/cli/"]),
     ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs"]),
     ("ureq", &["mover/src/routing/codis/http.rs"]),
