@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cli;
+mod codis_routing;
 mod damage;
 mod file_systems;
 mod harness;

@@ -61,9 +61,10 @@ impl Core {
         at
     }
 
-    /// Sends the switch, or waits for the one that is under way: a second one would only wait behind it.
+    /// Sends the switch, or waits for the one that is under way: a second one would only wait behind it. One whose
+    /// connection broke is sent again.
     async fn send(&self, slots: &SlotSet, until: Instant) -> Result<(), Fault> {
-        if !self.cluster.calls().unanswered(Purpose::Switch, slots).is_empty() {
+        if !self.cluster.calls().under_way(Purpose::Switch, slots).is_empty() {
             let patience = until.saturating_duration_since(Instant::now());
             self.cluster.calls().change(patience.min(PATIENCE)).await;
             return Err(Fault::Silent(patience.min(PATIENCE)));

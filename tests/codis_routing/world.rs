@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A Codis of two groups and two proxies, and a routing that moves slots from the first to the second.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use mover::endpoint::Password;
+use mover::routing::{Codis, CodisOptions, Owner, Readiness, RoutingControl, Standing};
+use mover::sandbox::codis::{self, CodisConfig, Intervals};
+use replication::{Slot, SlotSet};
+
+use crate::harness::{HANG, Stub};
+
+pub(super) struct World {
+    pub(super) codis: codis::Codis,
+    pub(super) routing: Codis,
+    pub(super) slots: SlotSet,
+    pub(super) source: SocketAddr,
+    pub(super) target: SocketAddr,
+}
+
+impl World {
+    pub(super) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(&mut CodisConfig)) -> Self {
+        let [source, target] = [Stub::with_info("role:master\r\n").addr(), Stub::with_info("role:master\r\n").addr()];
+        let mut config = CodisConfig::pair(source, target);
+        config.product_auth = "s3cret".to_owned();
+        config.intervals = Intervals::brisk();
+        change(&mut config);
+        let codis = codis::Codis::start(config).await.unwrap();
+        let routing = connect(&codis, source, target).await;
+        Self { codis, routing, slots: "500,510-512".parse().unwrap(), source, target }
+    }
+
+    /// Another agent, or the same one after a crash.
+    pub(super) async fn another(&self) -> Codis {
+        connect(&self.codis, self.source, self.target).await
+    }
+
+    /// Waits until a fence may be raised.
+    pub(super) async fn ready(&self) {
+        let begin = Instant::now();
+        loop {
+            match self.routing.preconditions(&self.slots).await.unwrap() {
+                Readiness::Ready => return,
+                Readiness::NotYet(why) => assert!(begin.elapsed() < HANG, "never ready: {why}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Why no fence may be raised now.
+    pub(super) async fn not_ready(&self) -> String {
+        match self.routing.preconditions(&self.slots).await.unwrap() {
+            Readiness::Ready => panic!("it is ready"),
+            Readiness::NotYet(why) => why,
+        }
+    }
+
+    /// Waits until a fence may be raised, and raises it.
+    pub(super) async fn raise(&self) {
+        self.ready().await;
+        self.routing.raise(&self.slots).await.unwrap();
+        assert_eq!(self.locks(), 2 * self.slots.len());
+    }
+
+    /// What has broken the fence.
+    pub(super) async fn broken(&self) -> String {
+        match self.routing.holds(&self.slots).await.unwrap() {
+            Standing::Holds => panic!("it holds"),
+            Standing::Broken(what) => what,
+        }
+    }
+
+    /// Waits until it is seen that the fence is broken, and says by what.
+    pub(super) async fn until_broken(&self) -> String {
+        let begin = Instant::now();
+        loop {
+            match self.routing.holds(&self.slots).await.unwrap() {
+                Standing::Holds => assert!(begin.elapsed() < HANG, "it holds"),
+                Standing::Broken(what) => return what,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lowers again and again, as a job does.
+    pub(super) async fn lower(&self) {
+        let begin = Instant::now();
+        while let Err(error) = self.routing.lower(&self.slots).await {
+            assert!(begin.elapsed() < HANG, "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Switches again and again, as a job does.
+    pub(super) async fn switch(&self) {
+        let begin = Instant::now();
+        while let Err(error) = self.routing.switch(&self.slots).await {
+            assert!(begin.elapsed() < HANG, "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(super) async fn owner(&self) -> Owner {
+        self.routing.owner(self.first()).await.unwrap()
+    }
+
+    pub(super) fn first(&self) -> Slot {
+        self.slots.iter().next().unwrap()
+    }
+
+    /// How many locks there are at all proxies.
+    pub(super) fn locks(&self) -> usize {
+        self.codis.locks().len()
+    }
+
+    /// Where a proxy that runs sends each of the slots; none when it is locked.
+    pub(super) fn routes(&self, proxy: usize) -> Vec<Option<String>> {
+        let record = |slot| self.codis.slot_record(proxy, slot).unwrap();
+        self.slots.iter().map(|slot| (!record(slot).locked).then(|| record(slot).backend_addr)).collect()
+    }
+
+    /// Whether a proxy sends clients of all slots to `node`.
+    pub(super) fn is_at(&self, proxy: usize, node: SocketAddr) -> bool {
+        self.routes(proxy).iter().all(|route| *route == Some(node.to_string()))
+    }
+
+    /// That the proxies hold exactly what the dashboard fills in for slots that nobody moves.
+    pub(super) fn assert_untouched(&self) {
+        for proxy in 0..2 {
+            for slot in self.slots.iter() {
+                let record = self.codis.slot_record(proxy, slot).unwrap();
+                assert_eq!((record.locked, &*record.backend_addr), (false, &*self.source.to_string()), "{record:?}");
+                assert_eq!((record.backend_addr_group_id, record.forward_method), (1, 1), "{record:?}");
+            }
+        }
+    }
+
+    /// What an operator sends to the dashboard.
+    pub(super) fn order(&self, what: &str, arguments: &str) {
+        let answer = order(&self.codis, what, arguments);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
+    }
+}
+
+/// Sends `PUT /api/topom/<what>/<xauth><arguments>`.
+fn order(codis: &codis::Codis, what: &str, arguments: &str) -> String {
+    let url = codis.dashboard_url();
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    // Of the product `demo`.
+    let xauth = "c32db19baf104a834a2d07a99c55a19a";
+    let head = format!("PUT /api/topom/{what}/{xauth}{arguments} HTTP/1.1\r\nHost: d\r\n");
+    write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_to_string(&mut answer).unwrap();
+    answer
+}
+
+async fn connect(codis: &codis::Codis, source: SocketAddr, target: SocketAddr) -> Codis {
+    let mut options = CodisOptions::new(codis.dashboard_url(), source.to_string(), target.to_string());
+    options.product_auth = Password::new("s3cret");
+    Codis::connect(options).await.unwrap()
+}
+
+/// A client of a proxy that waits for its answers.
+pub(super) struct Waiting(BufReader<TcpStream>);
+
+impl Waiting {
+    /// Sends a GET of `key` through the proxy, and does not wait for the answer.
+    pub(super) fn get(proxy: SocketAddr, key: &str) -> Self {
+        let mut stream = TcpStream::connect(proxy).unwrap();
+        write!(stream, "*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// The answer, when there is one before a test would hang.
+    pub(super) fn answer(mut self) -> String {
+        self.0.get_ref().set_read_timeout(Some(HANG)).unwrap();
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
