@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mover::routing::{Owner, RoutingControl, Standing};
+use mover::routing::{Owner, RoutingControl};
 
 use super::world::{Waiting, World};
 
@@ -16,15 +16,15 @@ async fn slots_are_fenced_held_and_switched() {
     assert_eq!(world.owner().await, Owner::Source);
     world.raise().await;
     assert_eq!(world.owner().await, Owner::Source);
-    let client = Waiting::get(world.codis.proxy_addrs()[0], &key_of(&world));
-    assert_eq!(routing.holds(&world.slots).await.unwrap(), Standing::Holds);
-    routing.switch(&world.slots).await.unwrap();
+    let client = Waiting::get(world.codis.proxy_addrs()[0], &world.key());
+    world.holds().await;
+    world.switch().await;
     assert_eq!(client.answer(), "+OK");
     assert_eq!(world.owner().await, Owner::Target);
     assert!(world.is_at(0, world.target) && world.is_at(1, world.target));
     // Doing it again does no harm, and gives nothing back.
-    routing.switch(&world.slots).await.unwrap();
-    routing.lower(&world.slots).await.unwrap();
+    world.switch().await;
+    world.lower().await;
     assert_eq!(world.owner().await, Owner::Target);
     assert_eq!(world.locks(), 0);
     routing.finish().await.unwrap();
@@ -35,16 +35,16 @@ async fn slots_are_fenced_held_and_switched() {
 async fn a_fence_is_lowered_without_a_trace() {
     let world = World::start().await;
     let routing = &world.routing;
-    routing.lower(&world.slots).await.unwrap();
+    world.lower().await;
     world.raise().await;
     routing.raise(&world.slots).await.unwrap();
-    assert_eq!(routing.holds(&world.slots).await.unwrap(), Standing::Holds);
-    let client = Waiting::get(world.codis.proxy_addrs()[1], &key_of(&world));
-    routing.lower(&world.slots).await.unwrap();
+    world.holds().await;
+    let client = Waiting::get(world.codis.proxy_addrs()[1], &world.key());
+    world.lower().await;
     assert_eq!(client.answer(), "+OK");
     world.assert_untouched();
-    routing.lower(&world.slots).await.unwrap();
-    assert!(world.broken().await.contains("no fence was raised"));
+    world.lower().await;
+    world.broken("no fence was raised").await;
     world.raise().await;
     world.switch().await;
 }
@@ -72,11 +72,4 @@ async fn native_actions_stay_stopped_if_an_operator_stopped_them() {
     world.order("slots/action/create", "/7/2");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(world.codis.mapping(replication::Slot::new(7)).unwrap().action.state, "pending");
-}
-
-/// A key of the first slot.
-fn key_of(world: &World) -> String {
-    let slot = world.first();
-    let keys = (0..).map(|number| format!("key:{number}"));
-    keys.into_iter().find(|key| replication::SlotCount::CODIS.slot_of(key.as_bytes()) == slot).unwrap()
 }

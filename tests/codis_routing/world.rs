@@ -2,19 +2,22 @@
 //! A Codis of two groups and two proxies, and a routing that moves slots from the first to the second.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mover::endpoint::Password;
 use mover::routing::{Codis, CodisOptions, Owner, Readiness, RoutingControl, Standing};
 use mover::sandbox::codis::{self, CodisConfig, Intervals};
-use replication::{Slot, SlotSet};
+use replication::{Slot, SlotCount, SlotSet};
+use tokio::sync::watch;
 
 use crate::harness::{HANG, Stub};
 
 pub(super) struct World {
     pub(super) codis: codis::Codis,
     pub(super) routing: Codis,
+    options: CodisOptions,
     pub(super) slots: SlotSet,
     pub(super) source: SocketAddr,
     pub(super) target: SocketAddr,
@@ -26,19 +29,26 @@ impl World {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut CodisConfig)) -> Self {
-        let [source, target] = [Stub::with_info("role:master\r\n").addr(), Stub::with_info("role:master\r\n").addr()];
+        Self::from_source(Stub::with_info("role:master\r\n").addr(), change).await
+    }
+
+    /// One whose source is at `source`.
+    pub(super) async fn from_source(source: SocketAddr, change: impl FnOnce(&mut CodisConfig)) -> Self {
+        let target = Stub::with_info("role:master\r\n").addr();
         let mut config = CodisConfig::pair(source, target);
         config.product_auth = "s3cret".to_owned();
         config.intervals = Intervals::brisk();
         change(&mut config);
+        let product_auth = config.product_auth.clone();
         let codis = codis::Codis::start(config).await.unwrap();
-        let routing = connect(&codis, source, target).await;
-        Self { codis, routing, slots: "500,510-512".parse().unwrap(), source, target }
+        let options = options(&codis, &product_auth, source, target);
+        let routing = Codis::connect(options.clone()).await.unwrap();
+        Self { codis, routing, options, slots: "500,510-512".parse().unwrap(), source, target }
     }
 
     /// Another agent, or the same one after a crash.
     pub(super) async fn another(&self) -> Codis {
-        connect(&self.codis, self.source, self.target).await
+        Codis::connect(self.options.clone()).await.unwrap()
     }
 
     /// Waits until a fence may be raised.
@@ -53,36 +63,53 @@ impl World {
         }
     }
 
-    /// Why no fence may be raised now.
-    pub(super) async fn not_ready(&self) -> String {
-        match self.routing.preconditions(&self.slots).await.unwrap() {
-            Readiness::Ready => panic!("it is ready"),
-            Readiness::NotYet(why) => why,
-        }
-    }
-
-    /// Waits until a fence may be raised, and raises it.
-    pub(super) async fn raise(&self) {
-        self.ready().await;
-        self.routing.raise(&self.slots).await.unwrap();
-        assert_eq!(self.locks(), 2 * self.slots.len());
-    }
-
-    /// What has broken the fence.
-    pub(super) async fn broken(&self) -> String {
-        match self.routing.holds(&self.slots).await.unwrap() {
-            Standing::Holds => panic!("it holds"),
-            Standing::Broken(what) => what,
-        }
-    }
-
-    /// Waits until it is seen that the fence is broken, and says by what.
-    pub(super) async fn until_broken(&self) -> String {
+    /// Waits until no fence may be raised for a reason that says `what`.
+    pub(super) async fn not_ready(&self, what: &str) {
         let begin = Instant::now();
         loop {
-            match self.routing.holds(&self.slots).await.unwrap() {
-                Standing::Holds => assert!(begin.elapsed() < HANG, "it holds"),
-                Standing::Broken(what) => return what,
+            let readiness = self.routing.preconditions(&self.slots).await.unwrap();
+            match &readiness {
+                Readiness::NotYet(why) if why.contains(what) => return,
+                _ => assert!(begin.elapsed() < HANG, "{readiness:?} never says {what}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until a fence may be raised, and raises it. A busy machine may need a second attempt.
+    pub(super) async fn raise(&self) {
+        let begin = Instant::now();
+        loop {
+            self.ready().await;
+            match self.routing.raise(&self.slots).await {
+                Ok(()) => break,
+                Err(error) => assert!(begin.elapsed() < HANG, "{error}"),
+            }
+            self.lower().await;
+        }
+        assert_eq!(self.locks(), self.codis.admin_addrs().len() * self.slots.len());
+    }
+
+    /// Waits until the layer says that the fence holds.
+    pub(super) async fn holds(&self) {
+        let begin = Instant::now();
+        loop {
+            let standing = self.routing.holds(&self.slots).await;
+            match &standing {
+                Ok(Standing::Holds) => return,
+                _ => assert!(begin.elapsed() < HANG, "{standing:?}"),
+            }
+        }
+    }
+
+    /// Waits until it is seen that the fence is broken, by something that says `what`.
+    pub(super) async fn broken(&self, what: &str) {
+        let begin = Instant::now();
+        loop {
+            let standing = self.routing.holds(&self.slots).await;
+            match &standing {
+                Ok(Standing::Broken(why)) if why.contains(what) => return,
+                _ => assert!(begin.elapsed() < HANG, "{standing:?} never says {what}"),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -110,8 +137,19 @@ impl World {
         self.routing.owner(self.first()).await.unwrap()
     }
 
+    /// The address of a proxy's API, as it stands in messages.
+    pub(super) fn admin(&self, proxy: usize) -> String {
+        self.codis.admin_addrs()[proxy].to_string()
+    }
+
     pub(super) fn first(&self) -> Slot {
         self.slots.iter().next().unwrap()
+    }
+
+    /// A key of the first slot.
+    pub(super) fn key(&self) -> String {
+        let keys = (0..).map(|number| format!("key:{number}"));
+        keys.into_iter().find(|key| SlotCount::CODIS.slot_of(key.as_bytes()) == self.first()).unwrap()
     }
 
     /// How many locks there are at all proxies.
@@ -161,10 +199,63 @@ fn order(codis: &codis::Codis, what: &str, arguments: &str) -> String {
     answer
 }
 
-async fn connect(codis: &codis::Codis, source: SocketAddr, target: SocketAddr) -> Codis {
+fn options(codis: &codis::Codis, product_auth: &str, source: SocketAddr, target: SocketAddr) -> CodisOptions {
     let mut options = CodisOptions::new(codis.dashboard_url(), source.to_string(), target.to_string());
-    options.product_auth = Password::new("s3cret");
-    Codis::connect(options).await.unwrap()
+    options.product_auth = Password::new(product_auth);
+    options
+}
+
+/// A node that answers no GET while it is slow.
+pub(super) struct SlowNode {
+    addr: SocketAddr,
+    is_slow: Arc<watch::Sender<bool>>,
+}
+
+impl SlowNode {
+    /// A slow one.
+    pub(super) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let is_slow = Arc::new(watch::Sender::new(true));
+        let slow = Arc::clone(&is_slow);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, slow) = (stream.unwrap(), slow.subscribe());
+                std::thread::spawn(move || Self::serve(&stream, &slow));
+            }
+        });
+        Self { addr, is_slow }
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Answers what it was asked, and is slow no more.
+    pub(super) fn answer(&self) {
+        self.is_slow.send_replace(false);
+    }
+
+    /// Until the client hangs up. Every command ends with a line of its last word.
+    fn serve(mut stream: &TcpStream, slow: &watch::Receiver<bool>) {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { return };
+            let answer = match &*line {
+                "INFO" => "$13\r\nrole:master\r\n\r\n",
+                "PING" => "+PONG\r\n",
+                _ if line.starts_with("key:") => {
+                    while *slow.borrow() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    "+OK\r\n"
+                }
+                _ => continue,
+            };
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// A client of a proxy that waits for its answers.
