@@ -152,6 +152,26 @@ async fn a_dashboard_that_hangs_at_the_switch_does_not_keep_clients_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dashboard_that_hangs_after_the_switch_has_done_it() {
+    let world = World::start().await;
+    world.raise().await;
+    let codis = world.codis.clone();
+    at_assign(&world, Moment::After, move || {
+        let codis = codis.clone();
+        async move {
+            codis.hang_dashboard();
+            Action::Continue
+        }
+    });
+    // It has told the proxies, so it has stored it.
+    world.switch().await;
+    assert!(world.is_at(0, world.target) && world.is_at(1, world.target));
+    world.not_ready("has not been answered").await;
+    world.codis.wake_dashboard();
+    assert_eq!(world.owner().await, Owner::Target);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lower_while_a_switch_is_under_way_goes_forward() {
     let world = World::start().await;
     world.raise().await;
@@ -198,6 +218,31 @@ async fn a_fresh_process_switches_again_what_was_switched_in_part() {
     fresh.switch(&world.slots).await.unwrap();
     assert_eq!(fresh.owner(world.first()).await.unwrap(), Owner::Target);
     until("nothing is locked", || world.locks() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_process_takes_nothing_back_that_was_switched() {
+    for dead in [false, true] {
+        let world = World::start().await;
+        world.raise().await;
+        let fresh = world.another().await;
+        // The proxy cannot be told of the switch, and still holds its lock.
+        world.codis.on_request(|event| async move {
+            match event.place == Place::Proxy(1) && event.path.contains("fillslots") {
+                true => Action::DropConnection,
+                false => Action::Continue,
+            }
+        });
+        world.routing.switch(&world.slots).await.unwrap_err();
+        world.codis.off_request();
+        assert!(world.is_at(0, world.target));
+        assert_eq!(world.locks(), world.slots.len(), "the second one still holds them");
+        if dead {
+            world.codis.kill_dashboard().await;
+        }
+        fresh.lower(&world.slots).await.unwrap();
+        assert!(world.is_at(1, world.target), "dashboard dead: {dead}");
+    }
 }
 
 /// Switches without a dashboard until clients go on at the target, and says what it was told.

@@ -222,6 +222,9 @@ mod tests {
     use super::*;
     use crate::routing::codis::model::GroupId;
 
+    /// A change of what the dashboard says, and what is said about it.
+    type Case = (fn(&mut Value), &'static str);
+
     #[test]
     fn a_quiet_cluster_is_ready_and_holds() {
         let overview = overview(|_| {});
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_waited_for() {
-        let cases: &[(fn(&mut Value), &str)] = &[
+        let cases: &[Case] = &[
             (|s| s["group"]["models"][1]["servers"][0]["state"] = json!(1), "server 127.0.0.1:24101 of group 2"),
             (|s| s["group"]["models"][0]["promoting"] = json!({"index":1,"state":"preparing"}), "gets a new master"),
             (
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_person_is_an_error() {
-        let cases: &[(fn(&mut Value), &str)] = &[
+        let cases: &[Case] = &[
             (|s| s["slots"][1]["group_id"] = json!(2), "slot 1 is in group 2"),
             (|s| s["slots"][1]["group_id"] = json!(0), "slot 1 is offline"),
             (|s| s["slots"] = json!([]), "slot 1 does not exist"),
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_change_breaks_a_fence() {
-        let cases: &[(fn(&mut Value), &str)] = &[
+        let cases: &[Case] = &[
             (|s| s["proxy"]["models"][1]["start_time"] = json!("later"), "29112 was started or has joined at later"),
             (|s| _ = s["proxy"]["models"].as_array_mut().unwrap().pop(), "29112 has left"),
             (|s| s["slots"][1]["group_id"] = json!(2), "slot 1 is in group 2"),

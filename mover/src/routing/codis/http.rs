@@ -169,7 +169,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Gone => f.write_str("is not running, nobody listens there"),
             Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
-            Self::Silent(patience) => write!(f, "has not answered within {patience:?}"),
+            Self::Silent(patience) => write!(f, "has not answered within {patience:.0?}"),
             Self::Broken(why) => write!(f, "broke the connection: {why}"),
             Self::Refused { status, cause } => write!(f, "answered {status}: {cause}"),
             Self::Unreadable(why) => write!(f, "answered what cannot be read: {why}"),

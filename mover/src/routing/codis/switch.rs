@@ -195,8 +195,7 @@ fn elsewhere(record: &Record, target: &Side) -> Option<String> {
 
 /// The record with the target in it. It keeps a mark: what the dashboard pushes has none.
 fn forwarded(record: &Record, source: &Side, target: &Side, mark: Option<Nonce>) -> Option<Record> {
-    let found = Nonce::read(record.backend_addr_group_id);
-    let is_held = record.locked && found.is_some_and(|found| mark.is_none_or(|mark| mark == found));
+    let is_held = Nonce::of_lock(record, mark).is_some();
     let is_source = !record.locked && record.backend_addr == source.master && record.migrate_from.is_empty();
     (is_held || is_source).then(|| Record {
         id: record.id,
