@@ -5,6 +5,7 @@
 mod bad_input;
 mod cli;
 mod cutover;
+mod codis_routing;
 mod damage;
 mod failure_table;
 mod file_systems;

@@ -153,9 +153,8 @@ impl Codis {
 
     /// What a proxy that runs has been told last about a slot. It asks the proxy's memory and never waits.
     pub fn slot_record(&self, proxy: usize, slot: Slot) -> Option<SlotRecord> {
-        let server = self.cluster.server(proxy)?;
-        let record = server.records().get(usize::from(slot.number())).cloned();
-        record
+        let index = usize::from(slot.number());
+        self.cluster.server(proxy).and_then(|server| server.records().get(index).cloned())
     }
 
     /// The locks that proxies hold, by proxy and slot.
