@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cli;
+mod conformance;
 mod damage;
 mod file_systems;
 mod harness;

@@ -188,19 +188,23 @@ impl Drop for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BoxFuture;
+    use crate::routing::{Instruction, Manual, Operator};
 
     struct Nobody;
 
-    impl crate::routing::Operator for Nobody {
-        fn ask(&self, request: String) -> crate::BoxFuture<'_, Result<()>> {
-            Box::pin(async { Err(Error::Routing { what: request }) })
+    impl Operator for Nobody {
+        fn ask<'a>(&'a self, instruction: &'a Instruction) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async move { Err(Error::Routing { what: instruction.to_string() }) })
         }
 
-        fn tell(&self, _: &str) {}
+        fn tell<'a>(&'a self, _: &'a Instruction) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
     }
 
     fn job() -> Job {
-        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
+        let routing = Arc::new(Manual::new("h:1", "h:2", Box::new(Nobody)));
         Job::builder("1".parse().unwrap()).source("h:1").target("h:2").routing(routing).build().unwrap()
     }
 

@@ -8,3 +8,4 @@ pub mod proxy;
 #[cfg(test)]
 mod redis_server;
 mod reply;
+pub mod rig;

@@ -26,6 +26,10 @@ impl Control {
 }
 
 impl RoutingControl for Control {
+    fn prepare<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(self.table.check(slots)?) })
+    }
+
     fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
         let owner = self.table.owner(slot).map(|end| match end == self.target {
             true => Owner::Target,

@@ -116,7 +116,8 @@ impl Table {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
-    fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
+    /// That all of these slots exist, and that they can be fenced.
+    pub(super) fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
         if self.stopped.load(Ordering::SeqCst) {
             return Err(TableError::Stopped);
         }
