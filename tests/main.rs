@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod conformance;
 mod damage;
+mod embedding;
 mod file_systems;
 mod harness;
 mod inspect;

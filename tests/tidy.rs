@@ -86,7 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["mover/src/cli/"]),
     ("humantime", &["mover/src/cli/", "mover/src/inspect/"]),
     ("tracing_subscriber", &["mover/src/cli/"]),
-    ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs"]),
+    ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs", "mover/src/lib.rs"]),
     ("itoa", &["mover/src/sink/render.rs"]),
     ("hdrhistogram", &["mover/src/sandbox/"]),
     ("tokio_stream", &["mover/src/job/updates.rs"]),

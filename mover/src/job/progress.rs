@@ -103,7 +103,8 @@ impl fmt::Display for Status {
         match phase {
             Phase::Plan => write!(f, "checking both sides"),
             Phase::Snapshot => write!(f, "taking a checkpoint of the source"),
-            Phase::Copy => write!(f, "{keys} of about {} keys copied", expected_keys.max(keys)),
+            Phase::Copy if expected_keys > keys => write!(f, "{keys} of about {expected_keys} keys copied"),
+            Phase::Copy => write!(f, "{keys} keys copied"),
             Phase::CatchUp => write!(f, "{changes} changes followed, {lag} bytes of the log to go"),
             Phase::Verify => write!(f, "{verified} keys compared, {changes} changes followed"),
             Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
