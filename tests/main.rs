@@ -5,6 +5,7 @@
 mod bad_input;
 mod cli;
 mod conformance;
+mod cutover;
 mod damage;
 mod embedding;
 mod file_systems;

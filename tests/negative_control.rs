@@ -49,6 +49,7 @@ fn options(seed: u64, skip_drain: bool, dir: &Path) -> DemoOptions {
         time: Duration::from_secs(1),
         seed,
         dir: dir.to_owned(),
+        codis: false,
         skip_drain,
     }
 }

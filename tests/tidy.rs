@@ -55,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("endpoint", &[]),
     ("error", &[]),
     ("inspect", &[]),
-    ("routing", &[]),
+    ("routing", &["endpoint"]),
     // The trait, never what implements it.
     ("flow", &["batch", "sink::Sink"]),
     ("dialect", &["endpoint"]),
@@ -84,13 +84,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["mover/src/cli/"]),
     ("indicatif", &["mover/src/cli/"]),
     ("anyhow", &["mover/src/cli/"]),
-    ("humantime", &["mover/src/cli/", "mover/src/inspect/"]),
+    ("humantime", &["mover/src/cli/", "mover/src/inspect/", "mover/src/sandbox/codis/process.rs"]),
     ("tracing_subscriber", &["mover/src/cli/"]),
     ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs", "mover/src/lib.rs"]),
+    ("ureq", &["mover/src/routing/codis/http.rs"]),
+    ("sha2", &["mover/src/routing/codis/xauth.rs", "mover/src/sandbox/codis/xauth.rs"]),
     ("itoa", &["mover/src/sink/render.rs"]),
     ("hdrhistogram", &["mover/src/sandbox/"]),
+    ("rand", &["mover/src/sandbox/", "mover/src/job/cutover/", "mover/src/routing/codis/nonce.rs"]),
     ("tokio_stream", &["mover/src/job/updates.rs"]),
-    ("rand", &["mover/src/sandbox/", "mover/src/job/cutover.rs"]),
     ("lru", &["mover/src/source/known.rs", "mover/src/sandbox/"]),
 ];
 

@@ -122,6 +122,17 @@ pub enum Error {
         /// The first of them.
         examples: String,
     },
+    /// Writes reached the source after their slots had been switched.
+    #[error(
+        "every slot is at the target, but {count} writes reached the source after the switch of their slots and are not \
+         there, the first to the keys {examples}; the source still holds their values: compare these keys on both sides"
+    )]
+    Late {
+        /// How many writes.
+        count: u64,
+        /// The first keys, and where the writes stand in the source's log.
+        examples: String,
+    },
     /// The follower does not come close enough to the end of the log for a fence.
     #[error("the cutover of slots {slots} did not fit its cap in {attempts} attempts: {last}")]
     Cutover {
@@ -136,6 +147,12 @@ pub enum Error {
     #[error("routing: {what}")]
     Routing {
         /// What it refused or failed to do.
+        what: String,
+    },
+    /// The routing layer refused a switch, and it is certain that nothing was switched.
+    #[error("routing: {what}")]
+    NotSwitched {
+        /// Why not.
         what: String,
     },
     /// The operator asked for it.
@@ -160,7 +177,8 @@ impl Error {
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
             Self::Unmovable(_) | Self::Outrun { .. } => Side::Source,
             Self::Differs { .. } | Self::LineStopped => Side::Target,
-            Self::Routing { .. } | Self::Cutover { .. } => Side::Routing,
+            Self::Routing { .. } | Self::NotSwitched { .. } => Side::Routing,
+            Self::Cutover { .. } | Self::Late { .. } => Side::Routing,
             Self::File { .. } | Self::Options { .. } | Self::Cancelled => Side::Agent,
         }
     }
@@ -169,10 +187,11 @@ impl Error {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::LineStopped => Remedy::Resume,
-            Self::Routing { .. } | Self::Cutover { .. } => Remedy::Resume,
+            Self::Routing { .. } | Self::NotSwitched { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
-            Self::Login { .. } | Self::Outrun { .. } | Self::Options { .. } => Remedy::Operator,
+            Self::Login { .. } | Self::Outrun { .. } | Self::Late { .. } => Remedy::Operator,
+            Self::Options { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }
     }

@@ -19,7 +19,7 @@ pub(crate) use redis_server::{RedisServer, free_addr};
 pub(crate) use rust_source::{RustSource, workspace};
 pub(crate) use source::{Source, copy_tree, left_behind, restart};
 pub(crate) use stub::Stub;
-pub(crate) use switchboard::Switchboard;
+pub(crate) use switchboard::{Call, Fault, Switchboard};
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A routing layer without clients that remembers what it was told.
+//! A routing layer without clients that remembers what it was told, and fails where a test wants it to.
 
-use std::sync::Mutex;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
-use mover::BoxFuture;
-use mover::Result;
-use mover::routing::{Owner, RoutingControl, Standing};
+use mover::routing::{Owner, Readiness, RoutingControl, Standing};
+use mover::{BoxFuture, Error, Result};
 use replication::{Slot, SlotSet};
 
 #[derive(Default)]
@@ -17,55 +18,142 @@ pub(crate) struct Switchboard {
 struct State {
     raised: SlotSet,
     switched: SlotSet,
-    raises: usize,
+    calls: Vec<Call>,
+    faults: VecDeque<(Call, Fault)>,
+}
+
+/// A method of the control, as far as it changes something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Call {
+    Prepare,
+    Preconditions,
+    Raise,
+    Holds,
+    Switch,
+    Lower,
+    Finish,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// It fails and has done nothing.
+    Refused,
+    /// It fails and has been done.
+    AnswerLost,
+    /// It is never answered.
+    Hung,
+    /// It answers `Broken` or `NotYet`.
+    No,
+    /// It is certain that nothing was switched.
+    NotSwitched,
 }
 
 impl Switchboard {
+    /// One whose calls fail so, each fault once, in this order for each call.
+    pub(crate) fn with_faults(faults: &[(Call, Fault)]) -> Self {
+        let state = State { faults: faults.iter().copied().collect(), ..State::default() };
+        Self { state: Mutex::new(state) }
+    }
+
     /// The slots that belong to the target by now.
     pub(crate) fn switched(&self) -> SlotSet {
-        self.state.lock().unwrap().switched.clone()
+        self.state().switched.clone()
+    }
+
+    /// The slots that are fenced now.
+    pub(crate) fn raised(&self) -> SlotSet {
+        self.state().raised.clone()
     }
 
     /// How often a fence was raised.
     pub(crate) fn raises(&self) -> usize {
-        self.state.lock().unwrap().raises
+        self.calls().into_iter().filter(|call| *call == Call::Raise).count()
     }
 
-    fn with<T: Send + 'static>(&self, change: impl FnOnce(&mut State) -> T) -> BoxFuture<'_, Result<T>> {
-        let value = change(&mut self.state.lock().unwrap());
-        Box::pin(async move { Ok(value) })
+    /// All calls so far.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Notes a call and takes the fault that is meant for it.
+    fn called(&self, call: Call) -> Option<Fault> {
+        let mut state = self.state();
+        state.calls.push(call);
+        let index = state.faults.iter().position(|(of, _)| *of == call)?;
+        state.faults.remove(index).map(|(_, fault)| fault)
+    }
+
+    async fn answer(&self, call: Call, change: impl FnOnce(&mut State)) -> Result<()> {
+        let fault = self.called(call);
+        if !matches!(fault, Some(Fault::Refused | Fault::NotSwitched)) {
+            change(&mut self.state());
+        }
+        match fault {
+            None => Ok(()),
+            Some(Fault::Hung) => std::future::pending().await,
+            Some(Fault::NotSwitched) => Err(Error::NotSwitched { what: "the switchboard will not".to_owned() }),
+            Some(fault) => Err(Error::Routing { what: format!("{call:?}: {fault:?}") }),
+        }
     }
 }
 
 impl RoutingControl for Switchboard {
-    fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
-        self.with(|state| if state.switched.contains(slot) { Owner::Target } else { Owner::Source })
+    fn prepare<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.answer(Call::Prepare, |_| ()))
     }
 
-    fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        self.with(|state| {
-            state.raises += 1;
-            state.raised = slots.clone();
+    fn finish(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.answer(Call::Finish, |_| ()))
+    }
+
+    fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
+        let owner = if self.state().switched.contains(slot) { Owner::Target } else { Owner::Source };
+        Box::pin(async { Ok(owner) })
+    }
+
+    fn preconditions<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
+        Box::pin(async {
+            Ok(match self.called(Call::Preconditions) {
+                None => Readiness::Ready,
+                Some(Fault::No) => Readiness::NotYet("the switchboard is busy".to_owned()),
+                Some(_) => return Err(Error::Routing { what: "the switchboard is the wrong one".to_owned() }),
+            })
         })
     }
 
+    fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.answer(Call::Raise, |state| state.raised = slots.clone()))
+    }
+
     fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
-        self.with(|state| match state.raised == *slots {
-            true => Standing::Holds,
-            false => Standing::Broken("another fence is up, or none".to_owned()),
+        Box::pin(async move {
+            let fault = self.called(Call::Holds);
+            // Long enough for a write to come in behind the fence.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            match fault {
+                None if self.raised() == *slots => Ok(Standing::Holds),
+                None | Some(Fault::No) => Ok(Standing::Broken("another fence is up, or none".to_owned())),
+                Some(Fault::Hung) => std::future::pending().await,
+                Some(_) => Err(Error::Routing { what: "the switchboard does not know".to_owned() }),
+            }
         })
     }
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        self.with(|state| {
+        Box::pin(self.answer(Call::Switch, |state| {
             state.raised = SlotSet::new();
             slots.iter().for_each(|slot| {
                 state.switched.insert(slot);
             });
-        })
+        }))
     }
 
     fn lower<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        self.with(|state| state.raised = SlotSet::new())
+        Box::pin(self.answer(Call::Lower, |state| state.raised = SlotSet::new()))
     }
 }

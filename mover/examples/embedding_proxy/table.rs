@@ -92,7 +92,7 @@ impl RoutingControl for Table {
             for slot in slots.iter() {
                 // Without its fence a slot may have had writes that the target does not know of.
                 if !fence.contains_key(&slot) && self.entry(slot)?.owner() != Owner::Target {
-                    return Err(Error::Routing { what: format!("slot {slot} is not fenced") });
+                    return Err(Error::NotSwitched { what: format!("slot {slot} is not fenced") });
                 }
             }
             for slot in slots.iter() {

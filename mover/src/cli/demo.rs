@@ -23,6 +23,10 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     writers: u16,
 
+    /// Puts a Codis in front of the nodes, a dashboard and two proxies, instead of one proxy of our own.
+    #[arg(long)]
+    codis: bool,
+
     /// Seconds that the clients go on besides the move, half before it and half after.
     #[arg(long, value_name = "N", default_value_t = 4)]
     seconds: u64,
@@ -51,9 +55,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
         time: Duration::from_secs(args.seconds),
         seed: args.seed,
         dir: dir.path().to_owned(),
+        codis: args.codis,
         skip_drain: false,
     };
-    eprintln!("starting two nodes and a proxy, and filling the source with {} keys", args.keys);
+    let front = if args.codis { "a Codis with two proxies" } else { "a proxy" };
+    eprintln!("starting two nodes and {front}, and filling the source with {} keys", args.keys);
     let demo = Demo::start(options).await?;
     let filled = demo.filled();
     let types: Vec<String> = filled.types.iter().map(|(kind, count)| format!("{count} {kind}")).collect();

@@ -83,7 +83,19 @@ struct Meter {
 }
 
 impl Meter {
+    /// What the job does, and what it waits for once that is worth telling.
     fn text(&mut self, status: &Status) -> String {
+        let done = self.done(status);
+        match &status.waiting {
+            Some((why, since)) if *since >= WAIT_SHOWN => {
+                let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
+                format!("{done}; waiting for {since}: {why}")
+            }
+            Some(_) | None => done,
+        }
+    }
+
+    fn done(&mut self, status: &Status) -> String {
         if self.phase != Some(status.phase) {
             self.phase = Some(status.phase);
             self.begin = (status.keys, status.bytes);
@@ -125,3 +137,4 @@ fn eta(done: u64, expected: u64, seconds: f64) -> String {
 
 const LIVE_STEP: Duration = Duration::from_millis(100);
 const PLAIN_STEP: Duration = Duration::from_secs(5);
+const WAIT_SHOWN: Duration = Duration::from_secs(1);

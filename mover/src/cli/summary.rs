@@ -15,8 +15,8 @@ pub(super) fn print(report: &Report) {
     }
     let fence = report.fence_ms;
     println!(
-        "clients held       {:.1} ms at most, {:.1} ms usually, {} times ({} more were lowered without a switch)",
-        fence.max, fence.p50, fence.count, fence.retried
+        "clients held       {:.1} ms at most, {:.1} ms usually (p99 {:.1} ms), {} times ({} more were lowered without a switch)",
+        fence.max, fence.p50, fence.p99, fence.count, fence.retried
     );
     let verify = report.verify;
     println!(

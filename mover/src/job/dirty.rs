@@ -32,6 +32,10 @@ impl Dirty {
         }
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.keys()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }

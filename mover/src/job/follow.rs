@@ -18,6 +18,7 @@ use tracing::{debug, info};
 use crate::dialect::Dialect;
 use crate::flow::{Feed, Gate, Line, Watermark};
 use crate::job::dirty::Dirty;
+use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
 use crate::job::{Job, Progress};
 use crate::sink::Target;
@@ -38,6 +39,8 @@ pub(super) struct Follower {
     changes: u64,
     unknown: u64,
     flushed: bool,
+    handed_over: SlotSet,
+    late: LateWrites,
     /// Keys that changed since someone asked to be told.
     touched: Option<HashSet<Bytes>>,
 }
@@ -85,6 +88,8 @@ impl Follower {
             changes: 0,
             unknown: 0,
             flushed: false,
+            handed_over: SlotSet::new(),
+            late: LateWrites::default(),
             touched: None,
         })
     }
@@ -114,11 +119,35 @@ impl Follower {
         std::mem::take(&mut self.flushed)
     }
 
-    /// Follows these slots no more: they belong to the target now.
-    pub(super) fn release(&mut self, slots: &SlotSet) {
-        slots.iter().for_each(|slot| {
+    /// Follows these slots no more: they belong to the target now. When they are watched, a write that still comes to the
+    /// source is noted: it comes too late.
+    pub(super) fn hand_over(&mut self, slots: &SlotSet, watched: bool) {
+        for slot in slots.iter() {
             self.slots.remove(slot);
-        });
+            if watched {
+                self.handed_over.insert(slot);
+            }
+        }
+    }
+
+    /// Reads on in the log. How many keys of these slots were written since the last drain; behind a fence there are none.
+    pub(super) async fn strays(&mut self, slots: &SlotSet) -> Result<usize> {
+        let end = self.end()?;
+        while self.tail.position() < end && !self.collect().await?.1 {}
+        Ok(self.dirty.keys().filter(|key| slots.contains(self.slot_count.slot_of(key))).count())
+    }
+
+    /// Watches the log for a while for writes to slots that were handed over. What it finds is taken out.
+    ///
+    /// # Errors
+    /// As [`round`](Self::round).
+    pub(super) async fn watch_for_late_writes(&mut self, length: Duration) -> Result<LateWrites> {
+        let until = Instant::now() + length;
+        while Instant::now() < until {
+            self.round().await?;
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(std::mem::take(&mut self.late))
     }
 
     /// Asks for a key to be read again although no change of it was logged.
@@ -229,6 +258,9 @@ impl Follower {
                             touched.insert(Bytes::copy_from_slice(&key));
                         }
                         self.dirty.insert(&key, extent);
+                    }
+                    Change::Key { key, .. } if self.handed_over.contains(self.slot_count.slot_of(&key)) => {
+                        self.late.note(&key, item.start);
                     }
                     Change::Key { .. } => {}
                 }

@@ -10,6 +10,7 @@ mod cutover;
 mod digest;
 mod dirty;
 mod follow;
+mod late;
 mod options;
 mod plan;
 mod progress;
@@ -83,20 +84,18 @@ impl Job {
     /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.
     pub async fn run(self) -> Result<Report> {
         let mut plan = Plan::make(&self.source, &self.target, &self.options).await?;
-        let outcome = self.work(&mut plan).await;
+        let outcome = match self.routing.prepare(&self.options.slots).await {
+            Ok(()) => {
+                let outcome = self.work(&mut plan).await;
+                let finished = self.routing.finish().await;
+                worse(outcome, finished, "could not take back what was changed at the routing layer")
+            }
+            Err(error) => Err(error),
+        };
         let released = plan.source.release().await;
-        match (outcome, released) {
-            (Ok(report), Ok(())) => {
-                self.progress.enter(Phase::Done);
-                Ok(report)
-            }
-            (Ok(_), Err(error)) => Err(error),
-            (Err(error), Ok(())) => Err(error),
-            (Err(error), Err(second)) => {
-                warn!(%second, "could not clean up at the source either");
-                Err(error)
-            }
-        }
+        let report = worse(outcome, released, "could not clean up at the source")?;
+        self.progress.enter(Phase::Done);
+        Ok(report)
     }
 
     async fn work(&self, plan: &mut Plan) -> Result<Report> {
@@ -165,16 +164,18 @@ impl Job {
             verified.add(Box::pin(verify.run(follower)).await?);
             self.progress.enter(Phase::Cutover);
             let cutover = cutover::Cutover {
-                routing: &*self.routing,
+                routing: &self.routing,
                 options: &self.options.cutover,
                 progress: &self.progress,
                 gate: self.control.gate(),
             };
             match cutover.run(follower, &mut fences).await? {
-                cutover::Outcome::Switched => return Ok((verified, fences)),
+                cutover::Outcome::Switched => break,
                 cutover::Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
             }
         }
+        follower.watch_for_late_writes(WATCH).await?.check()?;
+        Ok((verified, fences))
     }
 }
 
@@ -184,6 +185,21 @@ impl Drop for Job {
         self.progress.end();
     }
 }
+
+/// The first error is the job's; a second one is only told.
+fn worse<T>(outcome: Result<T>, second: Result<()>, what: &'static str) -> Result<T> {
+    match (outcome, second) {
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), Err(second)) => {
+            warn!(%second, "{what} either");
+            Err(error)
+        }
+        (outcome, Ok(())) => outcome,
+    }
+}
+
+/// How long the source's log is watched for late writes after the last switch.
+const WATCH: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

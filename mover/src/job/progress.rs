@@ -62,6 +62,7 @@ struct State {
     since: Instant,
     expected_keys: u64,
     watermark: Option<Arc<Watermark>>,
+    waiting: Option<(String, Instant)>,
 }
 
 /// What whoever watches a job is woken for: its phase is another, or it has ended.
@@ -94,6 +95,8 @@ pub struct Status {
     pub switched: u64,
     /// Slots in all.
     pub slots: usize,
+    /// What it waits for, and since when it does.
+    pub waiting: Option<(String, Duration)>,
 }
 
 impl fmt::Display for Status {
@@ -115,7 +118,8 @@ impl fmt::Display for Status {
 
 impl Progress {
     pub(super) fn new(slots: usize) -> Self {
-        let state = State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None };
+        let state =
+            State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None, waiting: None };
         Self {
             state: Mutex::new(state),
             turn: watch::Sender::new(Turn::default()),
@@ -142,6 +146,7 @@ impl Progress {
             verified: self.verified.load(Ordering::Relaxed),
             switched: self.switched.load(Ordering::Relaxed),
             slots: self.slots,
+            waiting: state.waiting.as_ref().map(|(why, since)| (why.clone(), since.elapsed())),
         }
     }
 
@@ -161,6 +166,13 @@ impl Progress {
 
     pub(super) fn turns(&self) -> watch::Receiver<Turn> {
         self.turn.subscribe()
+    }
+
+    /// Says what the job waits for, or that it goes on.
+    pub(super) fn waits(&self, why: Option<String>) {
+        let mut state = self.lock();
+        let since = state.waiting.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        state.waiting = why.map(|why| (why, since));
     }
 
     pub(super) fn expect_keys(&self, keys: u64) {

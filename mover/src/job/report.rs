@@ -29,6 +29,8 @@ pub struct Report {
 pub struct FenceReport {
     /// Half of them were shorter.
     pub p50: f64,
+    /// 99 of 100 were not longer.
+    pub p99: f64,
     /// The longest.
     pub max: f64,
     /// How many switches there were.

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use replication::{Slot, SlotSet};
 
 use crate::routing::{Owner, RoutingControl, Standing};
-use crate::{BoxFuture, Result};
+use crate::{BoxFuture, Error, Result};
 
 /// The person who stops and redirects the clients.
 pub trait Operator: Send + Sync {
@@ -146,7 +146,12 @@ impl RoutingControl for Manual {
             if wanted.is_empty() {
                 return Ok(());
             }
-            self.operator.ask(&self.instruction(Step::Send, wanted.clone())).await?;
+            // A person who says no has switched nothing.
+            let asked = self.operator.ask(&self.instruction(Step::Send, wanted.clone())).await;
+            asked.map_err(|error| match error {
+                Error::Routing { what } => Error::NotSwitched { what },
+                error => error,
+            })?;
             let mut state = self.state();
             add(&mut state.switched, &wanted);
             state.asked = without(&state.asked, &wanted);
@@ -185,7 +190,6 @@ fn add(slots: &mut SlotSet, others: &SlotSet) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
     use std::sync::Arc;
 
     /// Answers by the script, `yes` when it is at its end, and remembers what was said.

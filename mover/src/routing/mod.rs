@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who sends clients to nodes, and how a slot's clients are held for a moment.
 
+mod codis;
 pub mod conformance;
 mod manual;
 
+pub use codis::{Codis, CodisOptions};
 pub use manual::{Instruction, Manual, Operator, Step};
 
 use replication::{Slot, SlotSet};
@@ -25,17 +27,18 @@ use crate::{BoxFuture, Result};
 ///    may wait for requests that are in flight; it may be dropped, too, and called again.
 /// 4. **A lower never gives a slot away**, and never takes back one that is switched: it lets the waiting clients go to
 ///    whoever owns the slot.
-/// 5. **A switch that failed or whose future was dropped may have happened.** Only [`owner`](Self::owner) tells; the
-///    caller sends it again until it says the target, and never lowers to undo it. No other slot is touched.
+/// 5. **A switch that failed or whose future was dropped may have happened**, but for one that failed with
+///    [`Error::NotSwitched`](crate::Error::NotSwitched). Only [`owner`](Self::owner) tells; the caller sends it again until
+///    it says the target, and never lowers to undo it. No other slot is touched.
 /// 6. **What it says it has asked for**: `owner` and [`holds`](Self::holds) ask the layer itself, not a memory of ours.
 ///    Without a fence, or for one slot more than was raised, `holds` never says [`Standing::Holds`].
 /// 7. **A slot that the layer does not have is an error** of [`prepare`](Self::prepare), `owner`, `raise` and `switch`,
 ///    and then no slot is switched: a job that got beyond `prepare` tries its fences again and again.
 pub trait RoutingControl: Send + Sync {
-    /// Called once, before the first fence of a job, with all slots that it will switch.
+    /// Called once, before the first byte of a job moves, with all slots that it will switch.
     ///
     /// # Errors
-    /// When these slots cannot be switched here at all: nothing was fenced then, and the job ends.
+    /// When these slots cannot be switched here at all: the job ends before it began, and `finish` is not called.
     fn prepare<'a>(&'a self, _slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Ok(()) })
     }
@@ -79,7 +82,8 @@ pub trait RoutingControl: Send + Sync {
     /// Gives the slots to the target and lets the waiting clients go there.
     ///
     /// # Errors
-    /// The switch may have happened all the same: ask [`owner`](Self::owner), do not lower.
+    /// [`Error::NotSwitched`](crate::Error::NotSwitched) when certainly nothing was switched: the caller lowers. With
+    /// every other error it may have happened all the same: ask [`owner`](Self::owner), do not lower.
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>>;
 
     /// Lowers the fence without a switch: the waiting clients go to whoever owns the slots, before a switch the source.

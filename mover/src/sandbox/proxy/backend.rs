@@ -8,7 +8,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::table::Pass;
+use crate::sandbox::pulse::Pulse;
 use crate::sandbox::reply::Measure;
 
 /// The bytes of a reply, or why there is none.
@@ -29,9 +31,12 @@ pub(super) type Answer = Result<Bytes, BackendError>;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum BackendError {
     #[error("node {node} cannot be reached, nothing was sent: {why}")]
-    Unreachable { node: SocketAddr, why: String },
+    Unreachable { node: Arc<str>, why: String },
     #[error("connection to node {node} ended before the reply, the command may have run: {why}")]
-    Lost { node: SocketAddr, why: String },
+    Lost { node: Arc<str>, why: String },
+    /// In the words of Codis.
+    #[error("handle request, slot is not ready, may be offline")]
+    Offline,
     #[error("the proxy has stopped, the command may have run")]
     Stopped,
 }
@@ -39,30 +44,46 @@ pub(super) enum BackendError {
 /// Where a node listens and what it wants to hear first.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) addr: SocketAddr,
+    /// Host and port. It may be an address that leads nowhere: whoever is sent there is told so.
+    pub(super) addr: Arc<str>,
     pub(super) password: Option<String>,
 }
 
 /// The way to one node.
 #[derive(Debug)]
 pub(super) struct Backend {
+    addr: Arc<str>,
     lanes: Vec<mpsc::Sender<Request>>,
+    keyed: AtomicU64,
 }
 
 impl Backend {
     /// Starts the connections' tasks; they end when the backend is dropped.
-    pub(super) fn start(node: &Node, tasks: &mut JoinSet<()>) -> Self {
+    pub(super) fn start(node: &Node, pulse: &Arc<Pulse>, tasks: &mut JoinSet<()>) -> Arc<Self> {
         let lane = |_| {
             let (sender, requests) = mpsc::channel(QUEUE_MAX);
-            tasks.spawn(Lane { node: node.clone(), requests }.run());
+            tasks.spawn(Lane { node: node.clone(), pulse: Arc::clone(pulse), requests }.run());
             sender
         };
-        Self { lanes: (0..LANES).map(lane).collect() }
+        Arc::new(Self { addr: Arc::clone(&node.addr), lanes: (0..LANES).map(lane).collect(), keyed: AtomicU64::new(0) })
+    }
+
+    /// Host and port of the node.
+    pub(super) fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// Keyed requests, or keys of them, that were sent here.
+    pub(super) fn keyed(&self) -> u64 {
+        self.keyed.load(Ordering::Relaxed)
     }
 
     /// Sends a request and returns where its reply will be. Requests of one session go out in the order of the calls.
     /// The pass comes back when the reply is here, whether or not anyone still waits for it.
     pub(super) async fn send(&self, session: usize, payload: Bytes, pass: Option<Pass>) -> oneshot::Receiver<Answer> {
+        if pass.is_some() {
+            self.keyed.fetch_add(1, Ordering::Relaxed);
+        }
         let (sender, answer) = oneshot::channel();
         let request = Request { payload, waiting: Waiting { pass, sender } };
         if let Err(closed) = self.lanes[session % LANES].send(request).await {
@@ -95,12 +116,14 @@ impl Waiting {
 /// One connection and the requests for it.
 struct Lane {
     node: Node,
+    pulse: Arc<Pulse>,
     requests: mpsc::Receiver<Request>,
 }
 
 impl Lane {
     async fn run(mut self) {
         while let Some(first) = self.requests.recv().await {
+            self.pulse.beat().await;
             match timeout(CONNECT_MAX, self.node.connect()).await {
                 Ok(Ok(stream)) => self.serve(stream, first).await,
                 Ok(Err(error)) => self.refuse(first, &error.to_string()),
@@ -111,7 +134,7 @@ impl Lane {
 
     /// Fails what waits now; what comes later tries again.
     fn refuse(&mut self, first: Request, why: &str) {
-        let error = BackendError::Unreachable { node: self.node.addr, why: why.to_owned() };
+        let error = BackendError::Unreachable { node: Arc::clone(&self.node.addr), why: why.to_owned() };
         first.waiting.finish(Err(error.clone()));
         while let Ok(request) = self.requests.try_recv() {
             request.waiting.finish(Err(error.clone()));
@@ -126,7 +149,7 @@ impl Lane {
             Ok(()) => "closed by the node".to_owned(),
             Err(error) => error.to_string(),
         };
-        let error = BackendError::Lost { node: self.node.addr, why };
+        let error = BackendError::Lost { node: Arc::clone(&self.node.addr), why };
         for waiting in pipe.waiting {
             waiting.finish(Err(error.clone()));
         }
@@ -136,6 +159,7 @@ impl Lane {
         let (mut read, mut write) = stream.split();
         let mut batch = Vec::new();
         loop {
+            self.pulse.beat().await;
             let open = pipe.output.is_empty() && pipe.waiting.len() < QUEUE_MAX;
             tokio::select! {
                 count = self.requests.recv_many(&mut batch, BATCH_MAX), if open => match count {
@@ -145,10 +169,13 @@ impl Lane {
                 written = write.write_buf(&mut pipe.output), if !pipe.output.is_empty() => {
                     written?;
                 }
-                count = read.read_buf(&mut pipe.input) => match count? {
-                    0 => return Ok(()),
-                    _ => pipe.receive()?,
-                },
+                count = read.read_buf(&mut pipe.input) => {
+                    self.pulse.beat().await;
+                    match count? {
+                        0 => return Ok(()),
+                        _ => pipe.receive()?,
+                    }
+                }
             }
         }
     }
@@ -191,7 +218,7 @@ impl Pipe {
 
 impl Node {
     async fn connect(&self) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(self.addr).await?;
+        let mut stream = TcpStream::connect(&*self.addr).await?;
         stream.set_nodelay(true)?;
         if let Some(password) = &self.password {
             let mut request = BytesMut::new();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use replication::{Slot, SlotSet};
 
-use super::table::{End, Table, TableError};
+use super::backend::Backend;
+use super::table::{Table, TableError};
 use crate::BoxFuture;
 use crate::routing::{Owner, RoutingControl, Standing};
 use crate::{Error, Result};
@@ -15,13 +16,14 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub(super) struct Control {
     table: Arc<Table>,
-    target: End,
+    source: Arc<Backend>,
+    target: Arc<Backend>,
 }
 
 impl Control {
-    /// For a move to `target`.
-    pub(super) fn new(table: Arc<Table>, target: End) -> Self {
-        Self { table, target }
+    /// For a move from `source` to `target`.
+    pub(super) fn new(table: Arc<Table>, source: &Arc<Backend>, target: &Arc<Backend>) -> Self {
+        Self { table, source: Arc::clone(source), target: Arc::clone(target) }
     }
 }
 
@@ -31,9 +33,11 @@ impl RoutingControl for Control {
     }
 
     fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
-        let owner = self.table.owner(slot).map(|end| match end == self.target {
-            true => Owner::Target,
-            false => Owner::Source,
+        let owner = self.table.owner(slot).map(|owner| match owner {
+            Some(owner) if owner.addr() == self.target.addr() => Owner::Target,
+            Some(owner) if owner.addr() == self.source.addr() => Owner::Source,
+            Some(other) => Owner::Other(other.addr().to_owned()),
+            None => Owner::Other("nobody".to_owned()),
         });
         Box::pin(async { Ok(owner?) })
     }
@@ -52,7 +56,7 @@ impl RoutingControl for Control {
     }
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(self.table.open(slots, Some(self.target))?) })
+        Box::pin(async { Ok(self.table.open(slots, Some(&self.target))?) })
     }
 
     fn lower<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {

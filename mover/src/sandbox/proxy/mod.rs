@@ -9,6 +9,8 @@
 
 mod backend;
 mod control;
+mod pool;
+mod relay;
 mod route;
 mod session;
 mod table;
@@ -16,21 +18,20 @@ mod table;
 mod tests;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use replication::SlotCount;
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+
+pub(crate) use self::relay::{Filler, Relay};
 
 use self::backend::{Backend, Node};
 use self::control::Control;
-use self::session::{Counters, Shared};
-use self::table::{End, Table};
+use self::pool::Pool;
 use crate::routing::RoutingControl;
+use crate::sandbox::pulse::Pulse;
 
 /// How to start a [`Proxy`].
 #[derive(Clone, Debug)]
@@ -75,10 +76,9 @@ pub enum ProxyError {
 /// A running proxy. Dropping it ends it as [`stop`](Self::stop) does, without waiting.
 #[derive(Debug)]
 pub struct Proxy {
-    addr: SocketAddr,
-    shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
-    lanes: JoinSet<()>,
+    relay: Relay,
+    source: Arc<Backend>,
+    target: Arc<Backend>,
 }
 
 impl Proxy {
@@ -87,64 +87,46 @@ impl Proxy {
     /// # Errors
     /// When the port cannot be listened on.
     pub async fn start(config: ProxyConfig) -> Result<Self, ProxyError> {
-        let fault = |source| ProxyError::Listen { port: config.port, source };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await.map_err(fault)?;
-        let addr = listener.local_addr().map_err(fault)?;
-        let mut lanes = JoinSet::new();
-        let source = Node { addr: config.source, password: config.source_password };
-        let target = Node { addr: config.target, password: config.target_password };
-        let shared = Arc::new(Shared {
-            table: Table::new(config.slot_count),
-            source: Backend::start(&source, &mut lanes),
-            target: Backend::start(&target, &mut lanes),
-            counters: Counters::default(),
-        });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { addr, shared, accepting, lanes })
+        let pool = Arc::new(Pool::new(Arc::new(Pulse::default())));
+        let join = |addr: SocketAddr, password| pool.join(&Node { addr: Arc::from(addr.to_string()), password });
+        let source = join(config.source, config.source_password);
+        let target = join(config.target, config.target_password);
+        let relay = Relay::start(config.port, config.slot_count, Arc::clone(&pool), &source).await;
+        let relay = relay.map_err(|source| ProxyError::Listen { port: config.port, source })?;
+        Ok(Self { relay, source, target })
     }
 
     /// Where clients connect.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.relay.addr()
     }
 
     /// A handle for a move from the source to the target. It outlives the proxy; then every call fails. A `raise` that
     /// fails or whose future is dropped leaves the fences it has raised: lower them.
     pub fn control(&self) -> Arc<dyn RoutingControl> {
-        Arc::new(Control::new(Arc::clone(&self.shared.table), End::Target))
+        Arc::new(Control::new(Arc::clone(&self.relay.shared.table), &self.source, &self.target))
     }
 
     /// A handle for a move back: what it calls the target is the source of this proxy.
     pub fn control_back(&self) -> Arc<dyn RoutingControl> {
-        Arc::new(Control::new(Arc::clone(&self.shared.table), End::Source))
+        Arc::new(Control::new(Arc::clone(&self.relay.shared.table), &self.target, &self.source))
     }
 
     /// What it has counted since the start.
     pub fn stats(&self) -> ProxyStats {
-        let counters = &self.shared.counters;
+        let counters = &self.relay.shared.counters;
         ProxyStats {
             requests: counters.requests.load(Ordering::Relaxed),
             waits: counters.waits.load(Ordering::Relaxed),
             failures: counters.failures.load(Ordering::Relaxed),
-            to_source: counters.to_source.load(Ordering::Relaxed),
-            to_target: counters.to_target.load(Ordering::Relaxed),
+            to_source: self.source.keyed(),
+            to_target: self.target.keyed(),
         }
     }
 
     /// Cuts every client off and forgets what is on its way; fences can no longer be raised.
-    pub async fn stop(mut self) {
-        self.shared.table.stop();
-        self.accepting.abort();
-        // An aborted task ends with the error that says so.
-        let _ = (&mut self.accepting).await;
-        self.lanes.shutdown().await;
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.shared.table.stop();
-        self.accepting.abort();
+    pub async fn stop(self) {
+        self.relay.stop().await;
     }
 }
 
@@ -156,38 +138,10 @@ pub struct ProxyStats {
     pub requests: u64,
     /// Requests, or keys of them, that had to wait at a fence.
     pub waits: u64,
-    /// Requests that got an error because a node could not be reached or went away.
+    /// Requests that got an error because a node could not be reached or went away, or there was none.
     pub failures: u64,
     /// Keyed requests, or keys of them, sent to the source.
     pub to_source: u64,
     /// Keyed requests, or keys of them, sent to the target.
     pub to_target: u64,
 }
-
-/// Takes clients on until it is aborted; the sessions end with it.
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut sessions = JoinSet::new();
-    let mut number = 0;
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    sessions.spawn(session::run(stream, number, Arc::clone(&shared)));
-                    number += 1;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "sandbox proxy cannot accept a client");
-                    // Most often there are no more file descriptors: let some client go first.
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(ended) = sessions.join_next() => match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "sandbox proxy lost a client"),
-                Err(error) => tracing::error!(%error, "a session of the sandbox proxy failed"),
-            },
-        }
-    }
-}
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -14,8 +14,10 @@ pub(super) enum Route {
     Local(Bytes),
     /// The proxy answers and ends the session.
     Quit,
-    /// It belongs to no slot: the source answers, fence or not.
-    Source,
+    /// It belongs to no slot.
+    Keyless,
+    /// It asks whether someone is there: the proxy, or the node that is named.
+    Ping(Option<Bytes>),
     /// It goes where the slot of its key is.
     Key,
     /// It is cut into one command for each key.
@@ -48,8 +50,9 @@ pub(super) fn route(command: &Command) -> Result<Route, Bytes> {
     let name = command.name().to_ascii_uppercase();
     let args = command.args().len().saturating_sub(1);
     let route = match &name[..] {
-        b"PING" | b"ECHO" | b"QUIT" | b"SELECT" | b"AUTH" | b"CLIENT" | b"COMMAND" => return local(&name, command),
-        b"INFO" | b"TIME" => Route::Source,
+        b"ECHO" | b"QUIT" | b"SELECT" | b"AUTH" | b"CLIENT" | b"COMMAND" => return local(&name, command),
+        b"PING" => Route::Ping(command.key().cloned()),
+        b"INFO" | b"TIME" => Route::Keyless,
         b"DEL" | b"UNLINK" | b"EXISTS" => Route::Split(Split::Sum),
         b"MGET" => Route::Split(Split::Join),
         b"MSET" => Route::Split(Split::Status),
@@ -69,6 +72,11 @@ pub(super) fn route(command: &Command) -> Result<Route, Bytes> {
     }
 }
 
+/// The reply of a bulk string.
+pub(super) fn bulk(text: &[u8]) -> Bytes {
+    [format!("${}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat().into()
+}
+
 /// An error reply.
 pub(super) fn error(why: &str) -> Bytes {
     Bytes::from(format!("-ERR {why}\r\n"))
@@ -78,8 +86,7 @@ fn local(name: &[u8], command: &Command) -> Result<Route, Bytes> {
     let argument = command.key().map(|argument| &argument[..]);
     let reply = match (name, argument) {
         (b"QUIT", _) => return Ok(Route::Quit),
-        (b"PING", None) => Bytes::from("+PONG\r\n"),
-        (b"PING" | b"ECHO", Some(text)) => bulk(text),
+        (b"ECHO", Some(text)) => bulk(text),
         (b"SELECT", Some(b"0")) => Bytes::from("+OK\r\n"),
         (b"SELECT", _) => return Err(error("the proxy has only database 0")),
         (b"AUTH", _) => return Err(error("client sent AUTH, but no password is set")),
@@ -91,10 +98,6 @@ fn local(name: &[u8], command: &Command) -> Result<Route, Bytes> {
         _ => return Err(error(&format!("command '{}' is not allowed in this form", printable(name)))),
     };
     Ok(Route::Local(reply))
-}
-
-fn bulk(text: &[u8]) -> Bytes {
-    [format!("${}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat().into()
 }
 
 /// The name as far as it can stand in an error reply.
@@ -135,9 +138,10 @@ mod tests {
         assert_eq!(of("get k"), Ok(Route::Key));
         assert_eq!(of("Unlink a b"), Ok(Route::Split(Split::Sum)));
         assert_eq!(of("mset a 1 b 2"), Ok(Route::Split(Split::Status)));
-        assert_eq!(of("info keyspace"), Ok(Route::Source));
+        assert_eq!(of("info keyspace"), Ok(Route::Keyless));
         assert_eq!(of("select 0"), Ok(Route::Local(Bytes::from("+OK\r\n"))));
-        assert_eq!(of("ping x"), Ok(Route::Local(Bytes::from("$1\r\nx\r\n"))));
+        assert_eq!(of("ping x"), Ok(Route::Ping(Some(Bytes::from("x")))));
+        assert_eq!(of("echo x"), Ok(Route::Local(Bytes::from("$1\r\nx\r\n"))));
     }
 
     #[test]

@@ -7,46 +7,34 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use replication::{Command, CommandError};
+use rand::RngExt;
+use replication::{Command, CommandError, Slot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::backend::{Answer, Backend, BackendError};
+use super::backend::{Answer, BackendError};
+use super::relay::{Keyless, Shared};
 use super::route::{self, Route, Split};
-use super::table::{End, Pass, Table};
+use super::table::{Offline, Pass};
 use crate::sandbox::reply::Reply;
-
-/// What all sessions share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) table: Arc<Table>,
-    pub(super) source: Backend,
-    pub(super) target: Backend,
-    pub(super) counters: Counters,
-}
-
-/// Counted since the start.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) requests: AtomicU64,
-    pub(super) waits: AtomicU64,
-    pub(super) failures: AtomicU64,
-    pub(super) to_source: AtomicU64,
-    pub(super) to_target: AtomicU64,
-}
 
 /// Serves one client until it goes away or breaks the protocol.
 pub(super) async fn run(mut stream: TcpStream, number: usize, shared: Arc<Shared>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    shared.pulse.beat().await;
+    if !shared.online.load(Ordering::SeqCst) {
+        // In the words of Codis.
+        return stream.write_all(&route::error("router is not online")).await;
+    }
     let (read, write) = stream.split();
     let (sender, pending) = mpsc::channel(PENDING_MAX);
     let session = Session { shared: &shared, number, pending: sender };
-    tokio::try_join!(session.receive(read), answer(write, pending, &shared.counters))?;
+    tokio::try_join!(session.receive(read), answer(write, pending, &shared))?;
     Ok(())
 }
 
@@ -68,6 +56,7 @@ impl Session<'_> {
     async fn receive(self, mut read: ReadHalf<'_>) -> io::Result<()> {
         let mut buffer = BytesMut::with_capacity(BUFFER);
         while read.read_buf(&mut buffer).await? > 0 {
+            self.shared.pulse.beat().await;
             let mut input = mem::take(&mut buffer).freeze();
             loop {
                 match Command::parse(&input) {
@@ -102,21 +91,64 @@ impl Session<'_> {
                 self.queue(Pending::Ready(Bytes::from("+OK\r\n"))).await;
                 return false;
             }
-            Ok(Route::Source) => Pending::One(self.shared.source.send(self.number, raw, None).await),
-            Ok(Route::Key) => Pending::One(self.send(&command.args()[1], raw).await),
+            Ok(Route::Ping(name)) => self.ping(name, raw).await,
+            Ok(Route::Keyless) => Pending::One(self.send_keyless(raw).await),
+            Ok(Route::Key) => Pending::One(self.send(self.slot_of(&command.args()[1]), raw).await),
             Ok(Route::Split(split)) => Pending::Parts(split, self.send_parts(split, command).await),
         };
         self.queue(pending).await
     }
 
-    async fn send(&self, key: &[u8], raw: Bytes) -> oneshot::Receiver<Answer> {
-        let pass = self.enter(key).await;
-        let (backend, sent) = match pass.end() {
-            End::Source => (&self.shared.source, &self.shared.counters.to_source),
-            End::Target => (&self.shared.target, &self.shared.counters.to_target),
-        };
-        sent.fetch_add(1, Ordering::Relaxed);
-        backend.send(self.number, raw, Some(pass)).await
+    async fn ping(&self, name: Option<Bytes>, raw: Bytes) -> Pending {
+        match (&self.shared.keyless, name) {
+            (Keyless::Home(_), None) => Pending::Ready(Bytes::from("+PONG\r\n")),
+            (Keyless::Home(_), Some(text)) => Pending::Ready(route::bulk(&text)),
+            (Keyless::AnySlot, None) => Pending::One(self.send_keyless(raw).await),
+            (Keyless::AnySlot, Some(name)) => {
+                let name = String::from_utf8_lossy(&name);
+                let settled = self.shared.filling.lock().await;
+                let backend = self.shared.pool.find(&name);
+                drop(settled);
+                match backend {
+                    None => {
+                        Pending::Ready(route::error(&format!("backend server '{}' not found", name.escape_debug())))
+                    }
+                    Some(backend) => {
+                        let raw = Bytes::from("*1\r\n$4\r\nPING\r\n");
+                        Pending::One(backend.send(self.number, raw, None).await)
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send_keyless(&self, raw: Bytes) -> oneshot::Receiver<Answer> {
+        match &self.shared.keyless {
+            Keyless::Home(home) => home.send(self.number, raw, None).await,
+            Keyless::AnySlot => {
+                let any = rand::rng().random_range(0..self.shared.table.count().get());
+                self.send(Slot::new(any), raw).await
+            }
+        }
+    }
+
+    async fn send(&self, slot: Slot, raw: Bytes) -> oneshot::Receiver<Answer> {
+        match self.enter(slot).await {
+            Ok(pass) => {
+                let backend = Arc::clone(pass.backend());
+                backend.send(self.number, raw, Some(pass)).await
+            }
+            Err(Offline) => {
+                let (sender, answer) = oneshot::channel();
+                // The other end is returned.
+                let _ = sender.send(Err(BackendError::Offline));
+                answer
+            }
+        }
+    }
+
+    fn slot_of(&self, key: &[u8]) -> Slot {
+        self.shared.table.count().slot_of(key)
     }
 
     /// Each part waits at the fence of its own slot, with the earlier ones already on their way.
@@ -126,15 +158,14 @@ impl Session<'_> {
         for part in args[1..].chunks(split.width()) {
             let mut raw = BytesMut::new();
             Command::new(args[..1].iter().chain(part).cloned()).encode(&mut raw);
-            answers.push(self.send(&part[0], raw.freeze()).await);
+            answers.push(self.send(self.slot_of(&part[0]), raw.freeze()).await);
         }
         answers
     }
 
-    async fn enter(&self, key: &[u8]) -> Pass {
-        let slot = self.shared.table.slot_of(key);
+    async fn enter(&self, slot: Slot) -> Result<Pass, Offline> {
         match self.shared.table.try_enter(slot) {
-            Some(pass) => pass,
+            Some(entered) => entered,
             None => {
                 self.shared.counters.waits.fetch_add(1, Ordering::Relaxed);
                 self.shared.table.enter(slot).await
@@ -148,13 +179,14 @@ impl Session<'_> {
 }
 
 /// Writes the replies in the order of the requests, as many at once as are there.
-async fn answer(mut write: WriteHalf<'_>, mut pending: mpsc::Receiver<Pending>, counters: &Counters) -> io::Result<()> {
+async fn answer(mut write: WriteHalf<'_>, mut pending: mpsc::Receiver<Pending>, shared: &Shared) -> io::Result<()> {
     let mut output = BytesMut::with_capacity(BUFFER);
     while let Some(mut next) = pending.recv().await {
         loop {
             let reply = match next.poll() {
                 Some(reply) => reply,
                 None => {
+                    shared.pulse.beat().await;
                     write.write_all_buf(&mut output).await?;
                     next.wait().await
                 }
@@ -162,19 +194,21 @@ async fn answer(mut write: WriteHalf<'_>, mut pending: mpsc::Receiver<Pending>, 
             match reply {
                 Ok(reply) => output.extend_from_slice(&reply),
                 Err(failure) => {
-                    counters.failures.fetch_add(1, Ordering::Relaxed);
+                    shared.counters.failures.fetch_add(1, Ordering::Relaxed);
                     output.extend_from_slice(&route::error(&failure.to_string()));
                 }
             }
             match pending.try_recv() {
                 Ok(more) if output.len() < OUTPUT_MAX => next = more,
                 Ok(more) => {
+                    shared.pulse.beat().await;
                     write.write_all_buf(&mut output).await?;
                     next = more;
                 }
                 Err(_) => break,
             }
         }
+        shared.pulse.beat().await;
         write.write_all_buf(&mut output).await?;
     }
     write.shutdown().await

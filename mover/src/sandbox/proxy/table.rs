@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who serves each slot, which slots are fenced, and how many requests of each are on their way.
+//! Which node serves each slot, which slots are fenced, and how many requests of each are on their way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use replication::{Slot, SlotCount, SlotSet};
 use tokio::sync::Notify;
 
-/// One of the two nodes behind the proxy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum End {
-    Source,
-    Target,
-}
+use super::backend::Backend;
 
 /// One gate for each slot.
 #[derive(Debug)]
@@ -33,43 +28,48 @@ pub(super) enum TableError {
     Stopped,
 }
 
+/// No node serves the slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Offline;
+
 impl Table {
-    /// Every slot at the source, none fenced.
-    pub(super) fn new(count: SlotCount) -> Arc<Self> {
-        let gates = (0..count.get()).map(|_| Gate::default()).collect();
+    /// Every slot at the same node, or at none; none fenced.
+    pub(super) fn new(count: SlotCount, backend: Option<&Arc<Backend>>) -> Arc<Self> {
+        let gates = (0..count.get()).map(|_| Gate::at(backend.cloned())).collect();
         Arc::new(Self { gates, count, stopped: AtomicBool::new(false) })
     }
 
-    /// The slot of a key.
-    pub(super) fn slot_of(&self, key: &[u8]) -> Slot {
-        self.count.slot_of(key)
+    /// How many slots there are.
+    pub(super) fn count(&self) -> SlotCount {
+        self.count
     }
 
     /// Lets a request of this slot through, or `None` while the slot is fenced.
-    pub(super) fn try_enter(self: &Arc<Self>, slot: Slot) -> Option<Pass> {
+    pub(super) fn try_enter(self: &Arc<Self>, slot: Slot) -> Option<Result<Pass, Offline>> {
         let mut state = self.gates[index(slot)].lock();
         if state.fenced {
             return None;
         }
+        let Some(backend) = state.backend.clone() else { return Some(Err(Offline)) };
         state.in_flight += 1;
-        Some(Pass { table: Arc::clone(self), slot, end: state.owner })
+        Some(Ok(Pass { table: Arc::clone(self), slot, backend }))
     }
 
     /// Lets a request of this slot through as soon as the slot is not fenced.
-    pub(super) async fn enter(self: &Arc<Self>, slot: Slot) -> Pass {
+    pub(super) async fn enter(self: &Arc<Self>, slot: Slot) -> Result<Pass, Offline> {
         loop {
             // Made before the look, so that no opening between look and wait is missed.
             let opened = self.gates[index(slot)].opened.notified();
             match self.try_enter(slot) {
-                Some(pass) => return pass,
+                Some(entered) => return entered,
                 None => opened.await,
             }
         }
     }
 
     /// Who serves the slot.
-    pub(super) fn owner(&self, slot: Slot) -> Result<End, TableError> {
-        Ok(self.gate(slot)?.lock().owner)
+    pub(super) fn owner(&self, slot: Slot) -> Result<Option<Arc<Backend>>, TableError> {
+        Ok(self.gate(slot)?.lock().backend.clone())
     }
 
     /// Fences the slots, then waits until no request of theirs is on its way. A call that is dropped or fails leaves the
@@ -96,19 +96,30 @@ impl Table {
     }
 
     /// Takes the fences down; with `owner`, everything goes there from now on.
-    pub(super) fn open(&self, slots: &SlotSet, owner: Option<End>) -> Result<(), TableError> {
+    pub(super) fn open(&self, slots: &SlotSet, owner: Option<&Arc<Backend>>) -> Result<(), TableError> {
         self.check(slots)?;
         for slot in slots.iter() {
-            let gate = &self.gates[index(slot)];
-            let mut state = gate.lock();
-            state.owner = owner.unwrap_or(state.owner);
-            state.fenced = false;
-            drop(state);
-            gate.opened.notify_waiters();
-            // Whoever is still raising this fence must learn that it is gone.
-            gate.drained.notify_waiters();
+            self.gates[index(slot)].open(|state| {
+                if let Some(owner) = owner {
+                    state.backend = Some(Arc::clone(owner));
+                }
+            });
         }
         Ok(())
+    }
+
+    /// Gives one slot, which must exist, to a node or to none, and takes its fence down or leaves it.
+    pub(super) fn set(&self, slot: Slot, backend: Option<Arc<Backend>>, fenced: bool) {
+        let gate = &self.gates[index(slot)];
+        match fenced {
+            true => gate.lock().backend = backend,
+            false => gate.open(|state| state.backend = backend),
+        }
+    }
+
+    /// Takes every slot from its node and every fence down: who waits is told that the slot is offline.
+    pub(super) fn clear(&self) {
+        self.gates.iter().for_each(|gate| gate.open(|state| state.backend = None));
     }
 
     /// From now on no fence can be raised.
@@ -134,13 +145,13 @@ impl Table {
 pub(super) struct Pass {
     table: Arc<Table>,
     slot: Slot,
-    end: End,
+    backend: Arc<Backend>,
 }
 
 impl Pass {
     /// The node this request may go to.
-    pub(super) fn end(&self) -> End {
-        self.end
+    pub(super) fn backend(&self) -> &Arc<Backend> {
+        &self.backend
     }
 }
 
@@ -157,7 +168,7 @@ impl Drop for Pass {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gate {
     state: Mutex<State>,
     opened: Notify,
@@ -166,20 +177,29 @@ struct Gate {
 
 #[derive(Debug)]
 struct State {
-    owner: End,
+    backend: Option<Arc<Backend>>,
     fenced: bool,
     in_flight: usize,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self { owner: End::Source, fenced: false, in_flight: 0 }
-    }
-}
-
 impl Gate {
+    fn at(backend: Option<Arc<Backend>>) -> Self {
+        let state = Mutex::new(State { backend, fenced: false, in_flight: 0 });
+        Self { state, opened: Notify::new(), drained: Notify::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        state.fenced = false;
+        drop(state);
+        self.opened.notify_waiters();
+        // Whoever is still raising this fence must learn that it is gone.
+        self.drained.notify_waiters();
     }
 
     async fn drained(&self, slot: Slot) -> Result<(), TableError> {
@@ -206,9 +226,33 @@ fn index(slot: Slot) -> usize {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    use tokio::task::JoinSet;
     use tokio::time::timeout;
 
+    use super::super::backend::Node;
+    use crate::sandbox::pulse::Pulse;
+
     const SOON: Duration = Duration::from_millis(50);
+
+    /// Two backends that are never connected to.
+    struct Ends {
+        source: Arc<Backend>,
+        target: Arc<Backend>,
+        _lanes: JoinSet<()>,
+    }
+
+    fn ends() -> Ends {
+        let mut lanes = JoinSet::new();
+        let mut start = |addr: &str| {
+            Backend::start(&Node { addr: Arc::from(addr), password: None }, &Arc::new(Pulse::default()), &mut lanes)
+        };
+        Ends { source: start("source:1"), target: start("target:1"), _lanes: lanes }
+    }
+
+    fn table(ends: &Ends) -> Arc<Table> {
+        Table::new(SlotCount::CODIS, Some(&ends.source))
+    }
 
     fn one() -> SlotSet {
         [Slot::new(7)].into_iter().collect()
@@ -216,7 +260,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_fence_waits_for_what_is_on_its_way() {
-        let table = Table::new(SlotCount::CODIS);
+        let ends = ends();
+        let table = table(&ends);
         let pass = table.enter(Slot::new(7)).await;
         assert!(timeout(SOON, table.fence(&one())).await.is_err(), "a request is on its way");
         assert_eq!(table.fenced(&one()), Ok(false));
@@ -229,23 +274,40 @@ mod tests {
 
     #[tokio::test]
     async fn the_waiting_go_where_the_slot_went() {
-        let table = Table::new(SlotCount::CODIS);
+        let ends = ends();
+        let table = table(&ends);
         table.fence(&one()).await.expect("nothing is on its way");
         let waiting = tokio::spawn({
             let table = Arc::clone(&table);
-            async move { table.enter(Slot::new(7)).await.end() }
+            async move { table.enter(Slot::new(7)).await.expect("it is served").backend().addr().to_owned() }
         });
         tokio::time::sleep(SOON).await;
         assert!(!waiting.is_finished());
-        table.open(&one(), Some(End::Target)).expect("the slot exists");
-        assert_eq!(waiting.await.expect("no panic"), End::Target);
+        table.open(&one(), Some(&ends.target)).expect("the slot exists");
+        assert_eq!(waiting.await.expect("no panic"), "target:1");
         table.open(&one(), None).expect("lowering what is not raised does nothing");
-        assert_eq!(table.owner(Slot::new(7)), Ok(End::Target));
+        let owner = table.owner(Slot::new(7)).expect("the slot exists").expect("it is served");
+        assert_eq!(owner.addr(), "target:1");
+    }
+
+    #[tokio::test]
+    async fn a_slot_without_a_node_is_offline_and_still_has_a_fence() {
+        let ends = ends();
+        let table = table(&ends);
+        table.fence(&one()).await.expect("nothing is on its way");
+        table.set(Slot::new(7), None, true);
+        assert!(table.try_enter(Slot::new(7)).is_none(), "it is fenced");
+        table.set(Slot::new(7), None, false);
+        assert_eq!(table.try_enter(Slot::new(7)).expect("it is not fenced").err(), Some(Offline));
+        table.fence(&SlotSet::all(SlotCount::CODIS)).await.expect("nothing is on its way");
+        table.clear();
+        assert_eq!(table.enter(Slot::new(8)).await.err(), Some(Offline));
     }
 
     #[tokio::test]
     async fn lowering_ends_a_raise_that_still_waits() {
-        let table = Table::new(SlotCount::CODIS);
+        let ends = ends();
+        let table = table(&ends);
         let _pass = table.enter(Slot::new(7)).await;
         let raising = tokio::spawn({
             let table = Arc::clone(&table);
@@ -258,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_what_it_cannot_fence() {
-        let table = Table::new(SlotCount::new(4).expect("not zero"));
+        let table = Table::new(SlotCount::new(4).expect("not zero"), None);
         let error = TableError::NoSlot { slot: Slot::new(7), count: SlotCount::new(4).expect("not zero") };
         assert_eq!(table.fence(&one()).await, Err(error));
         assert_eq!(table.open(&one(), None), Err(error));

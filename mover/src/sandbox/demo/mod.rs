@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The demonstration: two nodes, a proxy, clients, and a move under their feet.
+//! The demonstration: two nodes, a proxy or a whole Codis, clients, and a move under their feet.
+
+mod front;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,11 +9,13 @@ use std::time::{Duration, Instant};
 use replication::{Slot, SlotCount, SlotSet};
 use serde::Serialize;
 
+use self::front::Front;
 use crate::endpoint::Endpoint;
 use crate::job::{Job, JobOptions, Report};
+use crate::sandbox::codis::CodisError;
 use crate::sandbox::load::{self, FillConfig, FillReport, Load, LoadConfig, LoadError, Tag};
 use crate::sandbox::node::{self, Node, NodeConfig};
-use crate::sandbox::proxy::{Proxy, ProxyConfig, ProxyError};
+use crate::sandbox::proxy::ProxyError;
 use crate::{Result, Side};
 
 /// What the demonstration is to do.
@@ -29,6 +33,8 @@ pub struct DemoOptions {
     pub seed: u64,
     /// Where the nodes keep their files.
     pub dir: PathBuf,
+    /// Whether a dashboard and two proxies stand in front of the nodes, instead of one proxy of our own.
+    pub codis: bool,
     /// Leaves the drain out, so that a test can see that the clients see it.
     #[doc(hidden)]
     pub skip_drain: bool,
@@ -79,6 +85,8 @@ pub enum DemoError {
     Node(#[from] node::Error),
     #[error("the proxy of the sandbox: {0}")]
     Proxy(#[from] ProxyError),
+    #[error("the Codis of the sandbox: {0}")]
+    Codis(#[from] CodisError),
     #[error("the load: {0}")]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -98,7 +106,7 @@ pub struct Demo {
     options: DemoOptions,
     source: Node,
     target: Node,
-    proxy: Proxy,
+    front: Front,
     load: Load,
     filled: FillReport,
 }
@@ -111,7 +119,10 @@ impl Demo {
     pub async fn start(options: DemoOptions) -> Result<Self, DemoError> {
         let source = Node::start(NodeConfig::new(options.dir.join("source"))).await?;
         let target = Node::start(NodeConfig::new(options.dir.join("target"))).await?;
-        let proxy = Proxy::start(ProxyConfig::new(source.addr(), target.addr())).await?;
+        let front = match options.codis {
+            true => Front::codis(source.addr(), target.addr()).await?,
+            false => Front::proxy(source.addr(), target.addr()).await?,
+        };
         let filling = FillConfig { seed: options.seed, ..FillConfig::new(options.tags(), options.keys) };
         let filled = load::fill(source.addr(), filling).await?;
         let config = LoadConfig {
@@ -119,10 +130,10 @@ impl Demo {
             seed: options.seed,
             hyperloglogs: true,
             // A HyperLogLog and a few hundred keys per writer and slot are enough to meet every type in every slot.
-            ..LoadConfig::new(proxy.addr(), options.tags())
+            ..LoadConfig::new(front.addrs()[0], options.tags())
         };
         let load = Load::start(config).await?;
-        Ok(Self { options, source, target, proxy, load, filled })
+        Ok(Self { options, source, target, front, load, filled })
     }
 
     /// What the source was filled with.
@@ -142,7 +153,7 @@ impl Demo {
         let mut options = JobOptions::new(self.options.moving());
         options.cutover.skip_drain = self.options.skip_drain;
         let (source, target) = (endpoint(Side::Source, &self.source), endpoint(Side::Target, &self.target));
-        Job::new(source, target, options, self.proxy.control())
+        Job::new(source, target, options, self.front.control())
     }
 
     /// Lets the clients go on, runs the move, lets them go on again, and has them read back all their keys.
@@ -156,7 +167,7 @@ impl Demo {
         let move_seconds = begin.elapsed().as_secs_f64();
         tokio::time::sleep(self.options.time / 2).await;
         let seen = self.load.stop().await;
-        self.proxy.stop().await;
+        self.front.stop().await;
         self.source.stop().await?;
         self.target.stop().await?;
         Ok(DemoReport {

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! When to raise a fence: not before the operator lets us, the routing layer is quiet and the drain is likely to fit.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use replication::SlotSet;
+use tokio::time::sleep;
+
+use super::fence::Setback;
+use crate::flow::Gate;
+use crate::job::follow::Follower;
+use crate::job::{CutoverOptions, Progress};
+use crate::routing::{Readiness, RoutingControl};
+use crate::{Error, Result};
+
+/// What comes before a fence. The log is followed all the time.
+pub(super) struct Approach<'a> {
+    pub(super) routing: &'a dyn RoutingControl,
+    pub(super) options: &'a CutoverOptions,
+    pub(super) progress: &'a Progress,
+    pub(super) gate: &'a Gate,
+}
+
+impl Approach<'_> {
+    /// Returns when a fence may be raised at once.
+    pub(super) async fn run(&self, group: &SlotSet, failures: u32, follower: &mut Follower) -> Result<(), Setback> {
+        self.back_off(failures, follower).await?;
+        self.wait_for_the_operator(follower).await?;
+        match follower.alongside(self.routing.preconditions(group)).await? {
+            Readiness::Ready => {}
+            Readiness::NotYet(why) => return Err(Setback::NotRaised(why)),
+        }
+        self.wait_for_a_short_drain(follower).await?;
+        self.progress.waits(None);
+        match follower.take_flushed() {
+            true => Err(Setback::Flushed),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits after a failure, longer each time; with jitter, for what got in the way may come at regular times.
+    async fn back_off(&self, failures: u32, follower: &mut Follower) -> Result<()> {
+        if failures == 0 {
+            return Ok(());
+        }
+        let longest = BACK_OFF_FIRST.saturating_mul(1 << (failures - 1).min(6));
+        let until = Instant::now() + longest.mul_f64(rand::rng().random_range(0.5..1.0));
+        while Instant::now() < until {
+            follower.round().await?;
+            sleep(STEP).await;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_the_operator(&self, follower: &mut Follower) -> Result<()> {
+        while let Some(why) = self.postponed()? {
+            self.progress.waits(Some(why));
+            let until = Instant::now() + POSTPONE_STEP;
+            while Instant::now() < until {
+                follower.round().await?;
+                sleep(STEP).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who holds the cutover back, if someone does.
+    fn postponed(&self) -> Result<Option<String>> {
+        if self.gate.cutover_postponed() {
+            return Ok(Some("the cutover is postponed".to_owned()));
+        }
+        let Some(flag) = &self.options.postpone_file else { return Ok(None) };
+        match flag.try_exists() {
+            Ok(true) => Ok(Some(format!("the cutover is postponed as long as {} exists", flag.display()))),
+            Ok(false) => Ok(None),
+            Err(fault) => Err(Error::file("look for", flag, fault)),
+        }
+    }
+
+    /// Waits until the last rounds were short and the last one left nothing: a drain is such a round.
+    async fn wait_for_a_short_drain(&self, follower: &mut Follower) -> Result<(), Setback> {
+        let Some(max_lock) = self.options.max_lock else { return Ok(()) };
+        let (short, begin) = (max_lock / 2, Instant::now());
+        let mut last = VecDeque::from([Duration::MAX; ROUNDS]);
+        loop {
+            let round = follower.round().await?;
+            last.pop_front();
+            last.push_back(round.took);
+            let longest = last.iter().max().copied().unwrap_or_default();
+            if round.complete && longest <= short {
+                return Ok(());
+            }
+            if begin.elapsed() > APPROACH_MAX {
+                let seen =
+                    format!("a drain would take about {longest:?}, more than half of the {max_lock:?} a lock may take");
+                return Err(Setback::NotRaised(seen));
+            }
+            if begin.elapsed() > STEP * 20 {
+                self.progress
+                    .waits(Some(format!("the last rounds took up to {longest:?}, a drain must fit into {short:?}")));
+            }
+            sleep(STEP / 5).await;
+        }
+    }
+}
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
+
+/// Between two rounds while there is time: each costs the source a reading of every key that changed.
+const STEP: Duration = Duration::from_millis(5);
+
+/// Between two looks for the flag file.
+const POSTPONE_STEP: Duration = Duration::from_millis(100);
+
+/// A drain is taken to be as long as the longest of so many rounds.
+const ROUNDS: usize = 3;
+
+/// After so long it counts as an attempt, so that counted retries come to an end.
+const APPROACH_MAX: Duration = Duration::from_secs(30);

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The switch: fence, then read the end of the log, then drain to it, look once more, then switch.
+//!
+//! In this order: an end that is read before the fence stands misses the writes between the two. Until a switch has been
+//! sent only back: the fence is lowered and the clients go on at the source. From then on only forward.
+
+mod approach;
+mod fence;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use replication::{Slot, SlotSet};
+use tracing::{debug, info};
+
+use self::approach::Approach;
+use self::fence::{Fence, Setback};
+use crate::flow::Gate;
+use crate::job::follow::Follower;
+use crate::job::{CutoverOptions, FenceReport, Progress};
+use crate::routing::RoutingControl;
+use crate::{Error, Result};
+
+/// Switches all slots, group by group, while the others keep being followed.
+pub(super) struct Cutover<'a> {
+    pub(super) routing: &'a Arc<dyn RoutingControl>,
+    pub(super) options: &'a CutoverOptions,
+    pub(super) progress: &'a Progress,
+    pub(super) gate: Gate,
+}
+
+/// How a cutover ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// Every slot is at the target.
+    Switched,
+    /// The source was flushed: what was verified is void. No fence stands.
+    VerifyAgain,
+}
+
+/// How long the fences stood.
+#[derive(Default, Debug)]
+pub(super) struct Fences {
+    stood: Vec<Duration>,
+    retried: usize,
+}
+
+impl Cutover<'_> {
+    pub(super) async fn run(mut self, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
+        let slots: Vec<Slot> = follower.slots().iter().collect();
+        for group in slots.chunks(self.options.group.get()) {
+            let group: SlotSet = group.iter().copied().collect();
+            if self.switch(&group, follower, fences).await? == Outcome::VerifyAgain {
+                return Ok(Outcome::VerifyAgain);
+            }
+            follower.hand_over(&group, !self.options.skip_drain);
+            self.progress.switched(group.len());
+        }
+        Ok(Outcome::Switched)
+    }
+
+    /// Tries until these slots are switched, or have been tried as often as they may be.
+    async fn switch(&mut self, group: &SlotSet, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
+        let mut failures = 0;
+        loop {
+            self.gate.admit().await?;
+            let why = match self.attempt(group, follower, failures).await {
+                Ok(stood) => {
+                    info!(slots = %group, ?stood, "switched");
+                    fences.stood.push(stood);
+                    return Ok(Outcome::Switched);
+                }
+                Err(Setback::Flushed) => return Ok(Outcome::VerifyAgain),
+                Err(Setback::Final(error)) => return Err(error),
+                Err(Setback::NotRaised(why)) => why,
+                Err(Setback::Lowered(why)) => {
+                    fences.retried += 1;
+                    why
+                }
+            };
+            failures += 1;
+            debug!(slots = %group, failures, why, "not switched");
+            if self.options.retries.is_some_and(|retries| failures > retries) {
+                return Err(Error::Cutover { slots: group.to_string(), attempts: failures, last: why });
+            }
+            self.progress.waits(Some(format!("slots {group} were not switched: {why}")));
+        }
+    }
+
+    async fn attempt(&self, group: &SlotSet, follower: &mut Follower, failures: u32) -> Result<Duration, Setback> {
+        let (options, progress, gate) = (self.options, self.progress, &self.gate);
+        let approach = Approach { routing: &**self.routing, options, progress, gate };
+        approach.run(group, failures, follower).await?;
+        let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
+        let drained = match self.options.skip_drain {
+            true => raised.skip_drain(),
+            false => raised.drain(follower).await?,
+        };
+        drained.switch(follower).await
+    }
+}
+
+impl Fences {
+    /// In milliseconds.
+    pub(super) fn report(&self) -> FenceReport {
+        let mut stood: Vec<f64> = self.stood.iter().map(|stood| stood.as_secs_f64() * 1000.0).collect();
+        stood.sort_by(f64::total_cmp);
+        let quantile = |of_hundred: usize| stood.get(stood.len() * of_hundred / 100).copied().unwrap_or_default();
+        FenceReport {
+            p50: quantile(50),
+            p99: quantile(99),
+            max: stood.last().copied().unwrap_or_default(),
+            count: stood.len(),
+            retried: self.retried,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+use bytes::Bytes;
+use replication::BinlogOffset;
+use tracing::error;
+
+use crate::{Error, Result};
+
+/// Writes that reached the source after their slot had been switched, as when a proxy forgets a fence between the last
+/// look and the switch. The target may have been written since, so they are reported, not repaired: which of two
+/// acknowledged values is right only the owner of the data can say.
+#[derive(Default, Debug)]
+pub(super) struct LateWrites {
+    count: u64,
+    first: Vec<(Bytes, BinlogOffset)>,
+}
+
+impl LateWrites {
+    /// Notes a write of `key` that stands at `offset` in the source's log.
+    pub(super) fn note(&mut self, key: &Bytes, offset: BinlogOffset) {
+        error!(key = %key.escape_ascii(), %offset, "a write reached the source after its slot was switched");
+        self.count += 1;
+        if self.first.len() < EXAMPLES {
+            self.first.push((Bytes::copy_from_slice(key), offset));
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Late`] when there are any.
+    pub(super) fn check(self) -> Result<()> {
+        match self.count {
+            0 => Ok(()),
+            count => {
+                let example = |(key, offset): &(Bytes, BinlogOffset)| format!("`{}` at {offset}", key.escape_ascii());
+                let examples: Vec<String> = self.first.iter().map(example).collect();
+                Err(Error::Late { count, examples: examples.join(", ") })
+            }
+        }
+    }
+}
+
+const EXAMPLES: usize = 10;
