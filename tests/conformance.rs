@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use mover::routing::conformance::{Rig, check};
-use mover::routing::{Instruction, Manual, Operator, RoutingControl, Step};
+use mover::routing::{Codis, CodisOptions, Instruction, Manual, Operator, RoutingControl, Step};
+use mover::sandbox::codis::{self, CodisConfig, Intervals};
 use mover::sandbox::proxy::{Proxy, ProxyConfig};
 use mover::sandbox::rig::Nodes;
 use mover::{BoxFuture, Result};
@@ -33,6 +34,20 @@ async fn a_person_who_does_as_told_keeps_the_rules() {
     let person = Box::new(Person(proxy.control()));
     let manual = Manual::new(nodes.source().to_string(), nodes.target().to_string(), person);
     check(&nodes.rig(Arc::new(manual), [proxy.addr()])).await.unwrap();
+}
+
+/// Through two proxies; any push of the dashboard takes a lock off.
+#[tokio::test(flavor = "multi_thread")]
+async fn codis_keeps_the_rules() {
+    let nodes = Nodes::start().await.unwrap();
+    let config = CodisConfig { intervals: Intervals::brisk(), ..CodisConfig::pair(nodes.source(), nodes.target()) };
+    let codis = codis::Codis::start(config).await.unwrap();
+    let options = CodisOptions::new(codis.dashboard_url(), nodes.source().to_string(), nodes.target().to_string());
+    let control = Arc::new(Codis::connect(options).await.unwrap());
+    let other = Arc::clone(&control);
+    let rig = nodes.rig(control, codis.proxy_addrs()).with_unknown_slot(Slot::new(1024));
+    check(&rig.with_accident(move |slots| lower(Arc::clone(&other) as _, slots))).await.unwrap();
+    assert_eq!(codis.locks(), []);
 }
 
 async fn start() -> (Nodes, Proxy) {

@@ -32,8 +32,8 @@ use crate::{BoxFuture, Result};
 ///    it says the target, and never lowers to undo it. No other slot is touched.
 /// 6. **What it says it has asked for**: `owner` and [`holds`](Self::holds) ask the layer itself, not a memory of ours.
 ///    Without a fence, or for one slot more than was raised, `holds` never says [`Standing::Holds`].
-/// 7. **A slot that the layer does not have is an error** of [`prepare`](Self::prepare), `owner`, `raise` and `switch`,
-///    and then no slot is switched: a job that got beyond `prepare` tries its fences again and again.
+/// 7. **A slot that the layer does not have is an error** of [`prepare`](Self::prepare), `raise` and `switch`, and then no
+///    slot is switched; `owner` gives it to neither side. A job that got beyond `prepare` tries its fences again and again.
 pub trait RoutingControl: Send + Sync {
     /// Called once, before the first byte of a job moves, with all slots that it will switch.
     ///

@@ -34,16 +34,9 @@ pub(super) async fn rig(trial: &mut Trial<'_>) -> Verdict {
 pub(super) async fn prepare(trial: &mut Trial<'_>) -> Verdict {
     trial.rule = Rule::Idempotence;
     let slots = trial.rig.slots();
-    trial.done("prepare", trial.control.prepare(&slots)).await?;
-    trial.done("a second prepare", trial.control.prepare(&slots)).await?;
-    let ready = || async {
-        match trial.control.preconditions(&slots).await {
-            Ok(Readiness::Ready) => Ok(()),
-            Ok(Readiness::NotYet(why)) => Err(why),
-            Err(error) => Err(error.to_string()),
-        }
-    };
-    trial.at_last("preconditions", ready).await
+    trial.at_last("prepare", || trial.control.prepare(&slots)).await?;
+    trial.at_last("a second prepare", || trial.control.prepare(&slots)).await?;
+    ready(trial, &slots).await
 }
 
 /// Rule 1.
@@ -53,27 +46,28 @@ pub(super) async fn barrier(trial: &mut Trial<'_>) -> Verdict {
     for entrance in 0..trial.rig.entrances() {
         raised_over_a_request(trial, &slots, entrance).await?;
     }
-    trial.done("raise", trial.control.raise(&slots)).await?;
+    raise(trial, &slots).await?;
     let waiting = trial.waiting(&slots).await?;
     let_go(trial, &slots, waiting).await
 }
 
 async fn raised_over_a_request(trial: &Trial<'_>, slots: &SlotSet, entrance: usize) -> Verdict {
+    ready(trial, slots).await?;
     let held = hold(trial, slots, entrance).await?;
-    let mut raise = pin!(trial.control.raise(slots));
+    let mut raising = pin!(trial.control.raise(slots));
     // A raise may give up over a slow request; then it has to be asked again.
-    let early = timeout(trial.rig.patience(), &mut raise).await;
+    let early = timeout(trial.rig.patience(), &mut raising).await;
     if let Ok(Ok(())) = early {
         return Err(trial.violation("raise returned while a request was at the source that had not been answered"));
     }
     (held.release)();
     let raised = match early {
         Ok(outcome) => outcome,
-        Err(_) => trial.ended("raise, after the last answer,", raise).await?,
+        Err(_) => trial.ended("raise, after the last answer,", raising).await?,
     };
     if raised.is_err() {
         lower(trial, slots).await?;
-        raise_at_last(trial, slots).await?;
+        raise(trial, slots).await?;
     }
     trial.answered(Clients::of(held.answer), &Owner::Source, "before the fence").await?;
     let waiting = trial.waiting(slots).await?;
@@ -84,16 +78,16 @@ async fn raised_over_a_request(trial: &Trial<'_>, slots: &SlotSet, entrance: usi
 pub(super) async fn switch(trial: &mut Trial<'_>) -> Verdict {
     trial.rule = Rule::Switch;
     let (slots, others) = (trial.take(2), trial.take(1));
-    trial.done("raise", trial.control.raise(&slots)).await?;
+    raise(trial, &slots).await?;
     let waiting = trial.waiting(&slots).await?;
-    trial.done("switch", trial.control.switch(&slots)).await?;
+    trial.at_last("switch", || trial.control.switch(&slots)).await?;
     trial.owned(&slots, &Owner::Target, "after switch").await?;
     trial.answered(waiting, &Owner::Target, "after switch").await?;
     trial.served(&slots, &Owner::Target, "after switch").await?;
     trial.owned(&others, &Owner::Source, "after a switch of other slots").await?;
     trial.served(&others, &Owner::Source, "after a switch of other slots").await?;
 
-    trial.done("raise", trial.control.raise(&others)).await?;
+    raise(trial, &others).await?;
     let waiting = trial.waiting(&others).await?;
     let _ = trial.begun(trial.control.switch(&others)).await;
     switch_until_owned(trial, &others).await?;
@@ -104,12 +98,12 @@ pub(super) async fn switch(trial: &mut Trial<'_>) -> Verdict {
 pub(super) async fn lower_keeps_owners(trial: &mut Trial<'_>) -> Verdict {
     trial.rule = Rule::Lower;
     let slots = trial.take(2);
-    trial.done("raise", trial.control.raise(&slots)).await?;
+    raise(trial, &slots).await?;
     let waiting = trial.waiting(&slots).await?;
     let_go(trial, &slots, waiting).await?;
     trial.owned(&slots, &Owner::Source, "after lower").await?;
 
-    trial.done("raise", trial.control.raise(&slots)).await?;
+    raise(trial, &slots).await?;
     switch_until_owned(trial, &slots).await?;
     lower(trial, &slots).await?;
     trial.owned(&slots, &Owner::Target, "after a switch and a late lower").await?;
@@ -120,19 +114,18 @@ pub(super) async fn lower_keeps_owners(trial: &mut Trial<'_>) -> Verdict {
 pub(super) async fn idempotence(trial: &mut Trial<'_>) -> Verdict {
     trial.rule = Rule::Idempotence;
     let slots = trial.take(2);
-    trial.done("lower of what is not raised", trial.control.lower(&slots)).await?;
-    trial.done("raise", trial.control.raise(&slots)).await?;
+    trial.at_last("lower of what is not raised", || trial.control.lower(&slots)).await?;
+    raise_twice(trial, &slots).await?;
     let waiting = trial.waiting(&slots).await?;
-    trial.done("a second raise", trial.control.raise(&slots)).await?;
-    trial.done("lower", trial.control.lower(&slots)).await?;
+    trial.at_last("lower", || trial.control.lower(&slots)).await?;
     trial.answered(waiting, &Owner::Source, "after two raises and one lower").await?;
-    trial.done("a second lower", trial.control.lower(&slots)).await?;
+    trial.at_last("a second lower", || trial.control.lower(&slots)).await?;
     trial.served(&slots, &Owner::Source, "after a second lower").await?;
 
-    trial.done("raise after a lower", trial.control.raise(&slots)).await?;
+    raise(trial, &slots).await?;
     let waiting = trial.waiting(&slots).await?;
-    trial.done("switch", trial.control.switch(&slots)).await?;
-    trial.done("a second switch", trial.control.switch(&slots)).await?;
+    trial.at_last("switch", || trial.control.switch(&slots)).await?;
+    trial.at_last("a second switch", || trial.control.switch(&slots)).await?;
     trial.answered(waiting, &Owner::Target, "after two switches").await?;
     trial.owned(&slots, &Owner::Target, "after two switches").await
 }
@@ -141,6 +134,7 @@ pub(super) async fn idempotence(trial: &mut Trial<'_>) -> Verdict {
 pub(super) async fn dropped_raise(trial: &mut Trial<'_>) -> Verdict {
     trial.rule = Rule::DroppedRaise;
     let slots = trial.take(2);
+    ready(trial, &slots).await?;
     let held = hold(trial, &slots, 0).await?;
     if let Some(Ok(())) = trial.dropped(trial.control.raise(&slots)).await {
         return Err(trial.violation("raise returned while a request was at the source that had not been answered"));
@@ -153,12 +147,13 @@ pub(super) async fn dropped_raise(trial: &mut Trial<'_>) -> Verdict {
     trial.answered(Clients::of(held.answer), &Owner::Source, when).await?;
     trial.served(&slots, &Owner::Source, when).await?;
 
+    ready(trial, &slots).await?;
     let _ = trial.begun(trial.control.raise(&slots)).await;
     lower(trial, &slots).await?;
     trial.served(&slots, &Owner::Source, "after a raise was dropped at its begin and lower had returned").await?;
     trial.owned(&slots, &Owner::Source, when).await?;
 
-    trial.done("raise, after one was dropped,", trial.control.raise(&slots)).await?;
+    raise(trial, &slots).await?;
     let waiting = trial.waiting(&slots).await?;
     let_go(trial, &slots, waiting).await
 }
@@ -169,8 +164,6 @@ pub(super) async fn asking(trial: &mut Trial<'_>) -> Verdict {
     let (slots, more) = (trial.take(2), trial.take(1));
     let all = slots.iter().chain(more.iter()).collect();
     not_standing(trial, &slots, "before any raise").await?;
-    trial.done("raise", trial.control.raise(&slots)).await?;
-    standing(trial, &slots).await?;
     standing(trial, &slots).await?;
     not_standing(trial, &all, "with a slot more than was raised").await?;
     lower(trial, &slots).await?;
@@ -180,7 +173,6 @@ pub(super) async fn asking(trial: &mut Trial<'_>) -> Verdict {
         lower(trial, &slots).await?;
         trial.served(&slots, &Owner::Source, "after a broken fence was lowered").await?;
     }
-    trial.done("raise", trial.control.raise(&slots)).await?;
     standing(trial, &slots).await?;
     switch_until_owned(trial, &slots).await?;
     not_standing(trial, &slots, "after switch").await
@@ -188,18 +180,29 @@ pub(super) async fn asking(trial: &mut Trial<'_>) -> Verdict {
 
 /// Raises a fence and breaks it, where the rig can.
 async fn broken(trial: &Trial<'_>, slots: &SlotSet) -> Result<Option<()>, Violation> {
-    trial.done("raise", trial.control.raise(slots)).await?;
+    raise(trial, slots).await?;
     match trial.rig.break_fence(slots) {
         Some(accident) => trial.done("to break the fence", accident).await.map(Some),
         None => lower(trial, slots).await.map(|()| None),
     }
 }
 
+/// Raises a fence that is said to stand, twice. One that is not may have been broken by chance, so it is tried again.
 async fn standing(trial: &Trial<'_>, slots: &SlotSet) -> Verdict {
-    match trial.done("holds", trial.control.holds(slots)).await? {
-        Standing::Holds => Ok(()),
-        Standing::Broken(why) => Err(trial.violation(format!("a fence that stands is said to be broken: {why}"))),
-    }
+    let standing = || async {
+        raise_once(trial, slots).await?;
+        for _ in 0..2 {
+            match trial.control.holds(slots).await {
+                Ok(Standing::Holds) => {}
+                Ok(Standing::Broken(why)) => {
+                    return lowered(trial, slots, format!("it is said to be broken: {why}")).await;
+                }
+                Err(error) => return lowered(trial, slots, error.to_string()).await,
+            }
+        }
+        Ok(())
+    };
+    trial.at_last("a fence that was raised and is to hold", standing).await
 }
 
 async fn not_standing(trial: &Trial<'_>, slots: &SlotSet, when: &str) -> Verdict {
@@ -216,8 +219,10 @@ pub(super) async fn unknown_slot(trial: &mut Trial<'_>) -> Verdict {
     let Some(unknown) = trial.rig.unknown_slot() else { return Ok(()) };
     let known = slots.clone();
     slots.insert(unknown);
+    if let Ok(Owner::Source | Owner::Target) = trial.ended("owner", trial.control.owner(unknown)).await? {
+        return Err(trial.violation(format!("slot {unknown} does not exist, and is said to have an owner")));
+    }
     let refused = [
-        ("owner", trial.ended("owner", trial.control.owner(unknown)).await?.is_err()),
         ("prepare", trial.ended("prepare", trial.control.prepare(&slots)).await?.is_err()),
         ("raise", trial.ended("raise", trial.control.raise(&slots)).await?.is_err()),
         ("switch", trial.ended("switch", trial.control.switch(&slots)).await?.is_err()),
@@ -233,13 +238,55 @@ pub(super) async fn unknown_slot(trial: &mut Trial<'_>) -> Verdict {
 /// What a job does at its end.
 pub(super) async fn finish(trial: &mut Trial<'_>) -> Verdict {
     trial.rule = Rule::Idempotence;
-    trial.done("finish", trial.control.finish()).await?;
-    trial.done("a second finish", trial.control.finish()).await
+    trial.at_last("finish", || trial.control.finish()).await?;
+    trial.at_last("a second finish", || trial.control.finish()).await
 }
 
 async fn hold(trial: &Trial<'_>, slots: &SlotSet, entrance: usize) -> Result<Held, Violation> {
     let slot = slots.last().expect("no rule is about no slots");
     trial.done("to have a request kept back at the source", trial.rig.hold(slot, entrance)).await
+}
+
+/// Waits as a job does until a fence may be raised.
+async fn ready(trial: &Trial<'_>, slots: &SlotSet) -> Verdict {
+    let ready = || async {
+        match trial.control.preconditions(slots).await {
+            Ok(Readiness::Ready) => Ok(()),
+            Ok(Readiness::NotYet(why)) => Err(why),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    trial.at_last("preconditions", ready).await
+}
+
+/// Raises as a job does: again, with a lower in between, until it is up.
+async fn raise(trial: &Trial<'_>, slots: &SlotSet) -> Verdict {
+    trial.at_last("raise", || raise_once(trial, slots)).await
+}
+
+async fn raise_twice(trial: &Trial<'_>, slots: &SlotSet) -> Verdict {
+    let twice = || async {
+        raise_once(trial, slots).await?;
+        match trial.control.raise(slots).await {
+            Ok(()) => Ok(()),
+            Err(error) => lowered(trial, slots, error.to_string()).await,
+        }
+    };
+    trial.at_last("a second raise", twice).await
+}
+
+async fn raise_once(trial: &Trial<'_>, slots: &SlotSet) -> Result<(), String> {
+    ready(trial, slots).await.map_err(|violation| violation.what)?;
+    match trial.control.raise(slots).await {
+        Ok(()) => Ok(()),
+        Err(error) => lowered(trial, slots, error.to_string()).await,
+    }
+}
+
+/// Lowers after an attempt that came to nothing, and says why it did.
+async fn lowered(trial: &Trial<'_>, slots: &SlotSet, why: String) -> Result<(), String> {
+    lower(trial, slots).await.map_err(|violation| violation.what)?;
+    Err(why)
 }
 
 /// Lowers a fence that was raised, and sees the clients go on. Whatever is wrong then is wrong with lower.
@@ -254,18 +301,6 @@ async fn let_go(trial: &Trial<'_>, slots: &SlotSet, waiting: Clients) -> Verdict
 /// Lowers as a job does: again until it is done.
 async fn lower(trial: &Trial<'_>, slots: &SlotSet) -> Verdict {
     trial.at_last("lower", || trial.control.lower(slots)).await
-}
-
-/// Raises as a job does: again, with a lower in between, until it is up.
-async fn raise_at_last(trial: &Trial<'_>, slots: &SlotSet) -> Verdict {
-    let raised = || async {
-        let raised = trial.control.raise(slots).await;
-        if raised.is_err() {
-            trial.control.lower(slots).await?;
-        }
-        raised
-    };
-    trial.at_last("raise, after the last answer,", raised).await
 }
 
 /// Switches as a job does: again until the target is the owner.

@@ -44,7 +44,7 @@ impl<'a> Trial<'a> {
         Violation { rule: self.rule, what: what.into() }
     }
 
-    /// The value of a call that must not fail, nor last for ever.
+    /// The value of what the rig does, which must not fail, nor last for ever.
     pub(super) async fn done<T, E: ToString>(
         &self,
         what: &str,
@@ -62,16 +62,16 @@ impl<'a> Trial<'a> {
         timeout(limit, call).await.map_err(|_| self.violation(format!("{what} did not end within {limit:?}")))
     }
 
-    /// Does again what may fail, as the caller does, until it does not.
-    pub(super) async fn at_last<F, E>(&self, what: &str, call: impl Fn() -> F) -> Result<(), Violation>
+    /// Does again what may fail, as a job does, until it does not: a layer may be slow now and then.
+    pub(super) async fn at_last<T, F, E>(&self, what: &str, call: impl Fn() -> F) -> Result<T, Violation>
     where
-        F: Future<Output = Result<(), E>>,
+        F: Future<Output = Result<T, E>>,
         E: ToString,
     {
         let begin = Instant::now();
         loop {
             match self.ended(what, call()).await? {
-                Ok(()) => return Ok(()),
+                Ok(value) => return Ok(value),
                 Err(error) if begin.elapsed() > self.rig.limit() => {
                     return Err(self.violation(format!("{what} failed again and again: {}", error.to_string())));
                 }
@@ -139,7 +139,7 @@ impl<'a> Trial<'a> {
     /// What the control says about the owner of each of these slots.
     pub(super) async fn owned(&self, slots: &SlotSet, by: &Owner, when: &str) -> Result<(), Violation> {
         for slot in slots.iter() {
-            let owner = self.done("owner", self.control.owner(slot)).await?;
+            let owner = self.at_last("owner", || self.control.owner(slot)).await?;
             if owner != *by {
                 let (owner, by) = (name(&owner), name(by));
                 return Err(self.violation(format!("{when} the owner of slot {slot} is said to be {owner}, not {by}")));
