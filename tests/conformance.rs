@@ -9,14 +9,22 @@ use mover::sandbox::codis::{self, CodisConfig, Intervals};
 use mover::sandbox::proxy::{Proxy, ProxyConfig};
 use mover::sandbox::rig::Nodes;
 use mover::{BoxFuture, Result};
-use replication::Slot;
+use replication::{Slot, SlotSet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_the_sandbox_keeps_the_rules() {
     let (nodes, proxy) = start().await;
-    let other = proxy.control();
     let rig = nodes.rig(proxy.control(), [proxy.addr()]).with_unknown_slot(Slot::new(1024));
-    check(&rig.with_accident(move |slots| lower(Arc::clone(&other), slots))).await.unwrap();
+    let other = proxy.control();
+    // The fence is up again, but it has not stood all the time.
+    let accident = move |slots| {
+        let other = Arc::clone(&other);
+        async move {
+            lower(&*other, &slots).await?;
+            other.raise(&slots).await.map_err(|error| error.to_string())
+        }
+    };
+    check(&rig.with_accident(accident)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,10 +51,15 @@ async fn codis_keeps_the_rules() {
     let config = CodisConfig { intervals: Intervals::brisk(), ..CodisConfig::pair(nodes.source(), nodes.target()) };
     let codis = codis::Codis::start(config).await.unwrap();
     let options = CodisOptions::new(codis.dashboard_url(), nodes.source().to_string(), nodes.target().to_string());
-    let control = Arc::new(Codis::connect(options).await.unwrap());
-    let other = Arc::clone(&control);
-    let rig = nodes.rig(control, codis.proxy_addrs()).with_unknown_slot(Slot::new(1024));
-    check(&rig.with_accident(move |slots| lower(Arc::clone(&other) as _, slots))).await.unwrap();
+    let control = Codis::connect(options.clone()).await.unwrap();
+    // Another agent, that knows nothing of the first.
+    let other = Codis::connect(options).await.unwrap();
+    let rig = nodes.rig(Arc::new(control), codis.proxy_addrs()).with_unknown_slot(Slot::new(1024));
+    let accident = move |slots| {
+        let other = other.clone();
+        async move { lower(&other, &slots).await }
+    };
+    check(&rig.with_accident(accident)).await.unwrap();
     assert_eq!(codis.locks(), []);
 }
 
@@ -56,8 +69,8 @@ async fn start() -> (Nodes, Proxy) {
     (nodes, proxy)
 }
 
-async fn lower(control: Arc<dyn RoutingControl>, slots: replication::SlotSet) -> Result<(), String> {
-    control.lower(&slots).await.map_err(|error| error.to_string())
+async fn lower(control: &dyn RoutingControl, slots: &SlotSet) -> Result<(), String> {
+    control.lower(slots).await.map_err(|error| error.to_string())
 }
 
 /// Does with the proxy what is asked.
