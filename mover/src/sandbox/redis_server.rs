@@ -43,10 +43,51 @@ impl RedisServer {
         self.addr
     }
 
+    /// Stops it where it is: connections are taken by the system and nothing is answered.
+    pub(crate) fn halt(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let status = kill.args(["-s", name, &self.process.id().to_string()]).status().expect("there is a `kill`");
+        assert!(status.success(), "kill -s {name}: {status}");
+    }
+
+    /// Moves the keys of this pattern to another server, which must not have them.
+    pub(crate) fn move_keys(&self, to: &Self, pattern: &str) {
+        let (mut from, mut to) = (self.connection(), to.connection());
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query(&mut from).expect("keys");
+        let (mut read, mut write) = (redis::pipe(), redis::pipe());
+        for key in &keys {
+            read.cmd("DUMP").arg(key).cmd("PTTL").arg(key);
+        }
+        let dumps: Vec<redis::Value> = read.query(&mut from).expect("the keys exist");
+        for (key, dump) in keys.iter().zip(dumps.chunks(2)) {
+            // A key that has just expired has no dump.
+            if let [redis::Value::BulkString(dump), redis::Value::Int(ttl)] = dump {
+                write.cmd("RESTORE").arg(key).arg((*ttl).max(0)).arg(dump);
+            }
+        }
+        let _: Vec<redis::Value> = write.query(&mut to).expect("the target is empty");
+        if !keys.is_empty() {
+            let _: () = redis::cmd("DEL").arg(keys).query(&mut from).expect("they exist");
+        }
+    }
+
+    fn connection(&self) -> redis::Connection {
+        let client = redis::Client::open(format!("redis://{}", self.addr)).expect("an address is a valid URL");
+        client.get_connection().expect("the server listens")
+    }
+
     /// Runs a command given as words; the reply as the driver reads it.
     pub(crate) fn run(&self, words: &str) -> redis::Value {
-        let client = redis::Client::open(format!("redis://{}", self.addr)).expect("an address is a valid URL");
-        let mut connection = client.get_connection().expect("the server listens");
+        let mut connection = self.connection();
         let mut words = words.split(' ');
         let mut command = redis::cmd(words.next().expect("a command has a name"));
         words.for_each(|word| {

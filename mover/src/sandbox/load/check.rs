@@ -25,6 +25,7 @@ impl Writer {
                 break;
             }
             sleep(self.keys[index].unsettled(self.shared.config.settle)).await;
+            self.turn_to_any();
             read = self.settle(index).await;
         }
         read

@@ -9,8 +9,9 @@ use replication::{Slot, SlotCount};
 /// How to start a [`Load`](super::Load).
 #[derive(Clone, Debug)]
 pub struct LoadConfig {
-    /// Where the clients connect, most often a proxy.
-    pub addr: SocketAddr,
+    /// Where the clients connect, most often a proxy or several in front of the same nodes: each command goes through one
+    /// taken at random, after the reply to the one before.
+    pub addrs: Vec<SocketAddr>,
     /// What they send as AUTH.
     pub password: Option<String>,
     /// Clients at the same time, each with keys of its own.
@@ -39,9 +40,9 @@ pub struct LoadConfig {
 
 impl LoadConfig {
     /// Four writers that do all they can to these slots.
-    pub fn new(addr: SocketAddr, tags: Vec<Tag>) -> Self {
+    pub fn new(addrs: impl Addrs, tags: Vec<Tag>) -> Self {
         Self {
-            addr,
+            addrs: addrs.addrs(),
             password: None,
             writers: 4,
             seed: 1,
@@ -55,6 +56,24 @@ impl LoadConfig {
             settle: Duration::from_secs(1),
             reply_time_max: Duration::from_secs(30),
         }
+    }
+}
+
+/// One address or several.
+pub trait Addrs {
+    /// All of them.
+    fn addrs(self) -> Vec<SocketAddr>;
+}
+
+impl Addrs for SocketAddr {
+    fn addrs(self) -> Vec<SocketAddr> {
+        vec![self]
+    }
+}
+
+impl Addrs for Vec<SocketAddr> {
+    fn addrs(self) -> Vec<SocketAddr> {
+        self
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-pub use self::config::{LoadConfig, Tag, tag_for_slot};
+pub use self::config::{Addrs, LoadConfig, Tag, tag_for_slot};
 pub use self::fill::{FillConfig, FillReport, fill};
 pub use self::report::{Latency, Report, WrongValue};
 
@@ -88,7 +88,7 @@ impl Load {
     /// When the configuration makes no sense or the address does not take the first commands.
     pub async fn start(config: LoadConfig) -> Result<Self, LoadError> {
         check_config(&config)?;
-        let addr = config.addr;
+        let addr = config.addrs[0];
         let fault = |source| LoadError::Connection { addr, source };
         let counters = counters(&config);
         let shared = Arc::new(Shared { tally: Tally::new(config.seed), counters, config });
@@ -99,7 +99,7 @@ impl Load {
         let mut ready = Vec::new();
         for number in 0..shared.config.writers {
             let mut writer = Writer::new(Arc::clone(&shared), number);
-            writer.prepare().await.map_err(fault)?;
+            writer.prepare().await.map_err(|source| LoadError::Connection { addr: writer.addr(), source })?;
             ready.push(writer);
         }
         let mut writers = JoinSet::new();
@@ -173,9 +173,22 @@ impl Load {
         }
     }
 
+    /// To the first address that answers.
+    async fn connect(&self) -> io::Result<Connection> {
+        let config = &self.shared.config;
+        let mut failure = io::ErrorKind::AddrNotAvailable.into();
+        for &addr in &config.addrs {
+            match Connection::open(addr, config.password.as_deref()).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
     async fn check_counter(&self, counter: &Counter) -> io::Result<()> {
         let config = &self.shared.config;
-        let mut connection = Connection::open(config.addr, config.password.as_deref()).await?;
+        let mut connection = self.connect().await?;
         let least = counter.least();
         let request = Request::new("GET", []);
         let reply = ask(&mut connection, &counter.key, &request, config).await?;
@@ -196,6 +209,7 @@ impl Load {
 fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
     let what = match config {
         LoadConfig { writers: 0, .. } => "no writers",
+        LoadConfig { addrs, .. } if addrs.is_empty() => "no address",
         LoadConfig { tags, .. } if tags.is_empty() => "no tags",
         LoadConfig { keys_per_tag: 0, .. } => "no keys",
         LoadConfig { hot_share, .. } if !(0.0..=1.0).contains(hot_share) => "the hot share is not from 0 to 1",

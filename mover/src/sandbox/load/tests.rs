@@ -93,7 +93,7 @@ async fn an_honest_move_is_not_noticed() {
         from.run("CLIENT PAUSE 30 WRITE");
         sleep(Duration::from_millis(5)).await;
         control.raise(&hot()).await.expect("the node answers");
-        move_all(from, to, &tags()[0]);
+        from.move_keys(to, &format!("{{{}}}*", tags()[0].name));
         control.switch(&hot()).await.expect("the slot exists");
     }
     let middle = load.check_all().await;
@@ -212,23 +212,4 @@ async fn throughput() {
             assert!(load.stop().await.is_clean());
         }
     }
-}
-
-/// Moves the keys of a tag by DUMP and RESTORE.
-fn move_all(from: &RedisServer, to: &RedisServer, tag: &Tag) {
-    let open = |server: &RedisServer| {
-        let client = redis::Client::open(format!("redis://{}", server.addr())).expect("a valid URL");
-        client.get_connection().expect("the server listens")
-    };
-    let (mut from, mut to) = (open(from), open(to));
-    let pattern = format!("{{{}}}*", tag.name);
-    let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query(&mut from).expect("keys");
-    for key in &keys {
-        let mut read = redis::pipe();
-        read.cmd("DUMP").arg(key).cmd("PTTL").arg(key);
-        let (dump, ttl): (Vec<u8>, i64) = read.query(&mut from).expect("the key exists");
-        let mut write = redis::cmd("RESTORE");
-        let _: () = write.arg(key).arg(ttl.max(0)).arg(dump).query(&mut to).expect("the target is empty");
-    }
-    let _: () = redis::cmd("DEL").arg(keys).query(&mut from).expect("they exist");
 }

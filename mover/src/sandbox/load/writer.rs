@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,10 @@ pub(super) type Check = oneshot::Sender<()>;
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     rng: StdRng,
-    connection: Option<Connection>,
+    /// One for each address, opened when it is needed.
+    connections: Vec<Option<Connection>>,
+    /// The address that is used now.
+    at: usize,
     pub(super) keys: Vec<Key>,
     /// Ordinary keys of hot tags, those of other tags, and big keys.
     groups: [Vec<usize>; 3],
@@ -63,13 +67,14 @@ impl Writer {
                 keys.push(Key::big(name, empty, config.big_elements));
             }
         }
-        Self { rng: StdRng::seed_from_u64(seed), connection: None, keys, groups, shared }
+        let (connections, at) = (config.addrs.iter().map(|_| None).collect(), number % config.addrs.len());
+        Self { rng: StdRng::seed_from_u64(seed), connections, at, keys, groups, shared }
     }
 
     /// Connects, deletes what an earlier load of this name left, and builds the big keys.
     pub(super) async fn prepare(&mut self) -> io::Result<()> {
-        let config = &self.shared.config;
-        self.connection = Some(Connection::open(config.addr, config.password.as_deref()).await?);
+        let password = self.shared.config.password.as_deref();
+        self.connections[self.at] = Some(Connection::open(self.addr(), password).await?);
         for index in 0..self.keys.len() {
             self.forget(index).await;
             for operation in self.keys[index].build() {
@@ -77,7 +82,7 @@ impl Writer {
             }
         }
         let report = self.shared.tally.report();
-        match self.connection.is_some() && report.is_clean() {
+        match self.connections[self.at].is_some() && report.is_clean() {
             true => Ok(()),
             false => Err(io::Error::other(report.to_string())),
         }
@@ -108,6 +113,7 @@ impl Writer {
 
     /// Sends a little and checks the replies; tells how many requests it meant to send.
     async fn turn(&mut self) -> u32 {
+        self.turn_to_any();
         if !self.connect().await {
             return 1;
         }
@@ -223,32 +229,46 @@ impl Writer {
         }
     }
 
-    /// Makes sure there is a connection; waits a little when there is none.
+    /// The address that is used now.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.shared.config.addrs[self.at]
+    }
+
+    /// Goes on through any of the addresses.
+    pub(super) fn turn_to_any(&mut self) {
+        let count = self.connections.len();
+        if count > 1 {
+            self.at = self.rng.random_range(0..count);
+        }
+    }
+
+    /// Makes sure there is a connection; waits a little when there is none, and turns to the next address.
     pub(super) async fn connect(&mut self) -> bool {
-        let config = &self.shared.config;
-        if self.connection.is_none() {
-            match Connection::open(config.addr, config.password.as_deref()).await {
-                Ok(connection) => self.connection = Some(connection),
+        if self.connections[self.at].is_none() {
+            match Connection::open(self.addr(), self.shared.config.password.as_deref()).await {
+                Ok(connection) => self.connections[self.at] = Some(connection),
                 Err(error) => {
-                    self.shared.tally.error(&format!("cannot connect to {}: {error}", config.addr));
+                    self.shared.tally.error(&format!("cannot connect to {}: {error}", self.addr()));
                     sleep(CONNECT_PAUSE).await;
+                    self.at = (self.at + 1) % self.connections.len();
+                    return false;
                 }
             }
         }
-        self.connection.is_some()
+        true
     }
 
     /// Sends requests at once. When there are fewer replies than requests, the connection was lost.
     pub(super) async fn exchange(&mut self, requests: &[(&Bytes, &Request)]) -> (Vec<Reply>, Window) {
         let first = now();
         let mut replies = Vec::with_capacity(requests.len());
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = &mut self.connections[self.at] {
             let mut output = BytesMut::new();
             requests.iter().for_each(|(key, request)| request.encode(key, &mut output));
             let time_max = self.shared.config.reply_time_max;
             let result = connection.exchange(&output, requests.len(), time_max, &mut replies).await;
             if let Err(error) = result {
-                self.connection = None;
+                self.connections[self.at] = None;
                 self.shared.tally.error(&format!("connection lost: {error}"));
             }
         }

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clients that check every reply while a slot changes hands again and again, without a mover.
+
+use std::time::{Duration, Instant};
+
+use replication::{Slot, SlotCount};
+use serde_json::{Value, json};
+
+use super::harness::{Rig, ok, proxy};
+use crate::sandbox::load::{Load, LoadConfig, Tag};
+
+const SLOT: u16 = 510;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_cutovers_are_not_noticed() {
+    let rig = Rig::start().await;
+    let mut tags = Tag::of_slots([SLOT, 511, 7].map(Slot::new), SlotCount::CODIS);
+    tags[0].hot = true;
+    let pattern = format!("{{{}}}*", tags[0].name);
+    let config = LoadConfig { big_elements: 0, keys_per_tag: 5, ..LoadConfig::new(rig.codis.proxy_addrs(), tags) };
+    let load = Load::start(config).await.expect("the proxies answer");
+    let mut windows = Vec::new();
+    for round in 0..60 {
+        let (from, to, group) =
+            if round % 2 == 0 { (&rig.source, &rig.target, 2) } else { (&rig.target, &rig.source, 1) };
+        let start = Instant::now();
+        let mut record = rig.slot(0, SLOT).await;
+        record["locked"] = json!(true);
+        let lock = |index| proxy(&rig.codis, index, "PUT", "/api/proxy/fillslots/X", json!([record]));
+        assert_eq!(tokio::join!(lock(0), lock(1)), (ok(), ok()));
+        let (status, _) = rig.topom("GET", "/topom/stats", Value::Null).await;
+        assert_eq!(status, 200);
+        from.move_keys(to, &pattern);
+        assert_eq!(rig.assign(SLOT, group).await, ok());
+        windows.push(start.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let report = load.stop().await;
+    windows.sort();
+    println!("lock windows with the keys' move: p50 {:?}, max {:?}\n{report}", windows[30], windows[59]);
+    assert!(report.is_clean(), "{report}");
+    assert!(report.requests > 1000, "{report}");
+    for index in 0..2 {
+        let (requests, failures) = rig.codis.cluster.server(index).expect("it runs").relay.requests();
+        assert!(requests > 100 && failures == 0, "proxy {index}: {requests} requests, {failures} failures");
+    }
+}
