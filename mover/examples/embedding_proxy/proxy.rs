@@ -10,7 +10,6 @@ use mover::SlotCount;
 use mover::routing::Owner;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 
 use crate::resp;
 use crate::table::Table;
@@ -40,15 +39,22 @@ impl Proxy {
         let addr = listener.local_addr()?;
         let table = Arc::new(Table::new(SlotCount::CODIS));
         let shared = Arc::clone(&table);
-        let _: JoinHandle<io::Result<()>> = tokio::spawn(async move {
-            loop {
-                let (client, _) = listener.accept().await?;
-                let node = |addr| Node { addr, stream: None };
-                let session = Session { table: Arc::clone(&shared), source: node(source), target: node(target) };
-                tokio::spawn(session.serve(client));
+        tokio::spawn(async move {
+            if let Err(error) = accept(listener, shared, source, target).await {
+                eprintln!("the proxy takes no more clients: {error}");
             }
         });
         Ok(Self { addr, table })
+    }
+}
+
+async fn accept(listener: TcpListener, table: Arc<Table>, source: SocketAddr, target: SocketAddr) -> io::Result<()> {
+    loop {
+        let (client, _) = listener.accept().await?;
+        let node = |addr| Node { addr, stream: None };
+        let session = Session { table: Arc::clone(&table), source: node(source), target: node(target) };
+        // How it ends is its client's affair.
+        tokio::spawn(session.serve(client));
     }
 }
 

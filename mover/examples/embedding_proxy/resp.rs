@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 /// Reads one whole request or reply, or `None` when the other side has no more.
 pub(crate) async fn read(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Option<BytesMut>> {
     loop {
-        if let Some(end) = end_of_value(buffer, 0)? {
+        if let Some(end) = end_of_value(buffer, 0, 0)? {
             return Ok(Some(buffer.split_to(end)));
         }
         if stream.read_buf(buffer).await? == 0 {
@@ -34,7 +34,10 @@ pub(crate) fn words(mut request: BytesMut) -> io::Result<Vec<BytesMut>> {
 }
 
 /// Where the value that begins at `at` ends; `None` while bytes of it are missing.
-fn end_of_value(input: &[u8], at: usize) -> io::Result<Option<usize>> {
+fn end_of_value(input: &[u8], at: usize, depth: usize) -> io::Result<Option<usize>> {
+    if depth > DEEPEST {
+        return Err(odd());
+    }
     let Some(kind) = input.get(at) else { return Ok(None) };
     let Some((number, mut end)) = line(input, at)? else { return Ok(None) };
     match kind {
@@ -42,7 +45,7 @@ fn end_of_value(input: &[u8], at: usize) -> io::Result<Option<usize>> {
         b'$' => end += usize::try_from(number).map_or(0, |length| length + 2),
         b'*' => {
             for _ in 0..number {
-                match end_of_value(input, end)? {
+                match end_of_value(input, end, depth + 1)? {
                     Some(next) => end = next,
                     None => return Ok(None),
                 }
@@ -71,3 +74,6 @@ fn odd() -> io::Error {
 
 /// A value may have 512 MB.
 const LONGEST: i64 = 512 << 20;
+
+/// No reply nests deeper than this: whoever sends more wants our stack.
+const DEEPEST: usize = 8;

@@ -77,8 +77,11 @@ impl Job {
         Updates::new(self.progress(), every)
     }
 
-    /// Runs it to its end; it must be called within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing of ours is left
-    /// in its directories.
+    /// Runs it to its end, within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing
+    /// of ours is left in its directories.
+    ///
+    /// Whoever wants it to end before that cancels it through its [`Control`]. Dropping it is a last resort: a fence that
+    /// is up is taken down behind it, but nothing is taken back at the source.
     ///
     /// # Errors
     /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.

@@ -158,7 +158,7 @@ impl Rig for Arc<Layer> {
     }
 
     fn request(&self, slot: Slot, entrance: usize) -> Answer {
-        let layer = Arc::clone(self);
+        let layer = Self::clone(self);
         Box::pin(async move {
             let passes = match layer.fault {
                 Fault::RequestsPass => true,
@@ -240,11 +240,11 @@ impl RoutingControl for Layer {
                 let (world, slots) = (self.world.clone(), slots.clone());
                 let late = tokio::spawn(async move {
                     sleep(Duration::from_millis(5)).await;
-                    world.send_modify(|world| Layer::fence(world, &slots));
+                    world.send_modify(|world| Self::fence(world, &slots));
                 });
                 let _ = late.await;
             }
-            self.world.send_modify(|world| Layer::fence(world, slots));
+            self.world.send_modify(|world| Self::fence(world, slots));
             let empty =
                 |world: &World| slots.iter().all(|slot| world.in_flight.get(&slot).is_none_or(|&count| count == 0));
             match self.fault {
@@ -288,7 +288,7 @@ impl RoutingControl for Layer {
                 Fault::SecondSwitchFails if is_at_target => return fail("it is switched already"),
                 Fault::DroppedSwitchIsTakenForDone if is_known => return Ok(()),
                 Fault::SwitchReleasesFirst => {
-                    self.world.send_modify(|world| Layer::unfence(world, slots));
+                    self.world.send_modify(|world| Self::unfence(world, slots));
                     sleep(Duration::from_millis(1)).await;
                 }
                 _ => tokio::task::yield_now().await,
@@ -298,7 +298,7 @@ impl RoutingControl for Layer {
             self.world.send_modify(|world| {
                 world.at_target.extend(taken.iter());
                 if !self.has(Fault::SwitchLeavesTheFence) {
-                    Layer::unfence(world, slots);
+                    Self::unfence(world, slots);
                 }
             });
             self.memory.send_modify(|memory| memory.raised.retain(|slot, _| !slots.contains(*slot)));
@@ -326,7 +326,7 @@ impl RoutingControl for Layer {
                 _ => {}
             }
             self.world.send_modify(|world| {
-                Layer::unfence(world, slots);
+                Self::unfence(world, slots);
                 match self.fault {
                     Fault::LowerSwitches => world.at_target.extend(slots.iter()),
                     Fault::LowerTakesBack => world.at_target.retain(|slot| !slots.contains(*slot)),
