@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod cli;
+mod conformance;
 mod cutover;
 mod codis_routing;
 mod damage;
 mod failure_table;
+mod embedding;
 mod file_systems;
 mod harness;
 mod inspect;

@@ -103,6 +103,12 @@ impl Table {
         }))
     }
 
+    /// How often the slots have been opened so far: a fence has stood all the time if that is the same as before it.
+    pub(super) fn openings(&self, slots: &SlotSet) -> Result<Vec<(Slot, u64)>, TableError> {
+        self.check(slots)?;
+        Ok(slots.iter().map(|slot| (slot, self.gates[index(slot)].lock().openings)).collect())
+    }
+
     /// Takes the fences down; with `owner`, everything goes there from now on.
     pub(super) fn open(&self, slots: &SlotSet, owner: Option<&Arc<Backend>>) -> Result<(), TableError> {
         self.check(slots)?;
@@ -135,7 +141,8 @@ impl Table {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
-    fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
+    /// That all of these slots exist, and that they can be fenced.
+    pub(super) fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
         self.check_running()?;
         slots.last().map_or(Ok(()), |last| self.gate(last).map(|_| ()))
     }
@@ -192,11 +199,13 @@ struct State {
     backend: Option<Arc<Backend>>,
     fenced: bool,
     in_flight: usize,
+    /// How often the fence was taken down, or would have been.
+    openings: u64,
 }
 
 impl Gate {
     fn at(backend: Option<Arc<Backend>>) -> Self {
-        let state = Mutex::new(State { backend, fenced: false, in_flight: 0 });
+        let state = Mutex::new(State { backend, fenced: false, in_flight: 0, openings: 0 });
         Self { state, opened: Notify::new(), drained: Notify::new() }
     }
 
@@ -208,6 +217,7 @@ impl Gate {
         let mut state = self.lock();
         change(&mut state);
         state.fenced = false;
+        state.openings += 1;
         drop(state);
         self.opened.notify_waiters();
         // Whoever is still raising this fence must learn that it is gone.
