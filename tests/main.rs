@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cli;
+mod cutover_model;
 mod damage;
 mod file_systems;
 mod harness;
