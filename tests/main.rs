@@ -4,12 +4,13 @@
 
 mod bad_input;
 mod cli;
+mod codis_routing;
 mod conformance;
 mod cutover;
-mod codis_routing;
+mod cutover_model;
 mod damage;
-mod failure_table;
 mod embedding;
+mod failure_table;
 mod file_systems;
 mod harness;
 mod inspect;
