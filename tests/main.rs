@@ -5,8 +5,13 @@
 mod bad_input;
 mod cli;
 mod codis_move;
+mod codis_routing;
+mod conformance;
 mod cutover;
+mod cutover_model;
 mod damage;
+mod embedding;
+mod failure_table;
 mod fence_guard;
 mod file_systems;
 mod harness;

@@ -86,7 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["mover/src/cli/"]),
     ("humantime", &["mover/src/cli/", "mover/src/inspect/", "mover/src/sandbox/codis/process.rs"]),
     ("tracing_subscriber", &["mover/src/cli/"]),
-    ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs"]),
+    ("bytesize", &["mover/src/cli/", "mover/src/flow/throttle.rs", "mover/src/lib.rs"]),
     ("ureq", &["mover/src/routing/codis/http.rs"]),
     ("rustix", &["mover/src/routing/hooks/call.rs", "mover/src/routing/guard/settle.rs"]),
     ("sha2", &["mover/src/routing/codis/xauth.rs", "mover/src/sandbox/codis/xauth.rs"]),

@@ -6,26 +6,55 @@
 //! arrive. It is no replayer of commands: the binlog says where to look, the source says what is there. It is no proxy
 //! either: whoever routes the clients implements [`RoutingControl`](routing::RoutingControl).
 //!
-//! A [`Job`] is one move, from an [`Endpoint`](endpoint::Endpoint) to another, with [`JobOptions`]. It is watched through
-//! its [`Progress`](job::Progress), steered through its [`Control`](flow::Control), and ends with a
-//! [`Report`](job::Report) or an [`Error`] that says which [`Side`] failed and what [`Remedy`] helps. The [`sandbox`] is a
-//! whole small cluster in one process.
+//! A [`Job`] is one move. Its [`builder`](Job::builder) takes the addresses, the slots and the routing, its
+//! [`Updates`] are a stream of its [`Status`], its [`Control`] pauses, resumes and cancels it and keeps its switch back, and
+//! it ends with a [`Report`] or an [`Error`] that says which [`Side`] failed and what [`Remedy`] helps.
 //!
-//! ```no_run
+//! Whoever embeds it writes one thing: a [`RoutingControl`](routing::RoutingControl) over its own table of slots, held to
+//! the trait's rules by [`routing::conformance`]. A job may be spawned, dropped and run beside others; it needs a tokio
+//! runtime with time and network, and logs with `tracing`. It reads the source's files, so it runs where the source does.
+//!
+//! ```
+//! use std::error::Error;
+//! use std::net::SocketAddr;
 //! use std::sync::Arc;
-//! use mover::endpoint::Endpoint;
-//! use mover::routing::RoutingControl;
-//! use mover::{Job, JobOptions, Side};
+//! use std::time::Duration;
 //!
-//! async fn example(routing: Arc<dyn RoutingControl>) -> Result<(), Box<dyn std::error::Error>> {
-//!     let source = Endpoint::parse(Side::Source, "10.0.0.1:9221", None)?;
-//!     let target = Endpoint::parse(Side::Target, "10.0.0.2:9221", None)?;
-//!     let job = Job::new(source, target, JobOptions::new("1,5-9".parse()?), routing);
-//!     let report = job.run().await?;
-//!     println!("{} keys moved, clients held for {:.1} ms", report.keys, report.fence_ms.max);
-//!     Ok(())
+//! use mover::routing::RoutingControl;
+//! use mover::{Job, Report, SlotSet};
+//!
+//! /// Moves slots from one node to the other while the proxy that `routing` belongs to serves their clients. Ctrl-C ends it
+//! /// at the next safe point.
+//! async fn move_slots(
+//!     slots: SlotSet,
+//!     source: SocketAddr,
+//!     target: SocketAddr,
+//!     routing: Arc<dyn RoutingControl>,
+//! ) -> Result<Report, Box<dyn Error>> {
+//!     let job = Job::builder(slots)
+//!         .source(source)
+//!         .target(target)
+//!         .routing(routing)
+//!         .rate("8MiB/s".parse()?)
+//!         .max_lock(Duration::from_millis(100))
+//!         .build()?;
+//!     let (control, mut updates) = (job.control(), job.updates(Duration::from_secs(1)));
+//!     let running = tokio::spawn(job.run());
+//!     loop {
+//!         tokio::select! {
+//!             status = updates.next() => match status {
+//!                 Some(status) => println!("{status}"),
+//!                 None => break,
+//!             },
+//!             _ = tokio::signal::ctrl_c() => control.cancel(),
+//!         }
+//!     }
+//!     Ok(running.await??)
 //! }
 //! ```
+//!
+//! `mover/examples/embedding_proxy` is a whole proxy that does this under load. The [`sandbox`] is a whole small cluster in
+//! one process, to try it in.
 
 pub mod batch;
 pub mod cli;
@@ -40,8 +69,11 @@ pub mod sandbox;
 pub mod sink;
 pub mod source;
 
+pub use bytesize::ByteSize;
 pub use error::{Error, Remedy, Result, Side, Unmovable};
-pub use job::{Job, JobOptions};
+pub use flow::{Control, Rate};
+pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates};
+pub use replication::{Slot, SlotCount, SlotSet};
 
 /// A future behind a pointer: the traits at the edges are used as trait objects.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -4,6 +4,7 @@
 mod client;
 mod command_line;
 mod contents;
+mod counting;
 mod golden;
 mod hooked;
 mod redis_server;
@@ -11,10 +12,13 @@ mod rust_source;
 mod source;
 mod stub;
 mod switchboard;
+mod trial;
+mod valve;
 
 pub(crate) use client::Client;
 pub(crate) use command_line::{CommandLine, Outcome};
 pub(crate) use contents::{Contents, Value, assert_same, contents};
+pub(crate) use counting::Counting;
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
 pub(crate) use hooked::{Agent, Hooked, guards, signal};
 pub(crate) use redis_server::{RedisServer, free_addr};
@@ -22,6 +26,8 @@ pub(crate) use rust_source::{RustSource, workspace};
 pub(crate) use source::{Source, copy_tree, left_behind, restart};
 pub(crate) use stub::Stub;
 pub(crate) use switchboard::{Call, Fault, Switchboard};
+pub(crate) use trial::{Step, Trial};
+pub(crate) use valve::Valve;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

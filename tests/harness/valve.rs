@@ -27,13 +27,9 @@ impl Valve {
         self.addr
     }
 
-    /// Requests still pass, replies do not.
-    pub(crate) fn shut(&self) {
-        self.open.send_replace(false);
-    }
-
-    pub(crate) fn open(&self) {
-        self.open.send_replace(true);
+    /// Opens and shuts it: when it is shut requests still pass, replies do not.
+    pub(crate) fn handle(&self) -> watch::Sender<bool> {
+        self.open.clone()
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::io::{self, BufRead, Write};
 
-use crate::routing::Operator;
+use crate::routing::{Instruction, Operator};
 use crate::{BoxFuture, Error, Result};
 
 /// The operator at the terminal, or whatever standard input is.
@@ -15,12 +15,13 @@ pub(super) struct Terminal {
 }
 
 impl Operator for Terminal {
-    fn ask(&self, request: String) -> BoxFuture<'_, Result<()>> {
+    fn ask<'a>(&'a self, instruction: &'a Instruction) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             if self.assume_yes {
-                eprintln!("{request}\n(going on, as --yes says)");
+                eprintln!("{instruction}\n(going on, as --yes says)");
                 return Ok(());
             }
+            let request = instruction.to_string();
             let answer = tokio::task::spawn_blocking(move || read_answer(&request)).await;
             let what = match answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
                 Ok(Some(line)) if matches!(line.as_str(), "" | "y" | "yes") => return Ok(()),
@@ -36,8 +37,9 @@ impl Operator for Terminal {
         })
     }
 
-    fn tell(&self, what: &str) {
-        eprintln!("{what}");
+    fn tell<'a>(&'a self, instruction: &'a Instruction) -> BoxFuture<'a, Result<()>> {
+        eprintln!("{instruction}");
+        Box::pin(async { Ok(()) })
     }
 }
 

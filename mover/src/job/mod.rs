@@ -77,8 +77,11 @@ impl Job {
         Updates::new(self.progress(), every)
     }
 
-    /// Runs it to its end; it must be called within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing of ours is left
-    /// in its directories.
+    /// Runs it to its end, within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing
+    /// of ours is left in its directories.
+    ///
+    /// Whoever wants it to end before that cancels it through its [`Control`]. Dropping it is a last resort: a fence that
+    /// is up is taken down behind it, but nothing is taken back at the source.
     ///
     /// # Errors
     /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.
@@ -204,19 +207,23 @@ const WATCH: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BoxFuture;
+    use crate::routing::{Instruction, Manual, Operator};
 
     struct Nobody;
 
-    impl crate::routing::Operator for Nobody {
-        fn ask(&self, request: String) -> crate::BoxFuture<'_, Result<()>> {
-            Box::pin(async { Err(Error::Routing { what: request }) })
+    impl Operator for Nobody {
+        fn ask<'a>(&'a self, instruction: &'a Instruction) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async move { Err(Error::Routing { what: instruction.to_string() }) })
         }
 
-        fn tell(&self, _: &str) {}
+        fn tell<'a>(&'a self, _: &'a Instruction) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
     }
 
     fn job() -> Job {
-        let routing = Arc::new(crate::routing::Manual::new("h:1", "h:2", Box::new(Nobody)));
+        let routing = Arc::new(Manual::new("h:1", "h:2", Box::new(Nobody)));
         Job::builder("1".parse().unwrap()).source("h:1").target("h:2").routing(routing).build().unwrap()
     }
 

@@ -101,16 +101,21 @@ pub struct Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, .. } = self;
+        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, waiting, .. } = self;
         write!(f, "{phase}: ")?;
         match phase {
             Phase::Plan => write!(f, "checking both sides"),
             Phase::Snapshot => write!(f, "taking a checkpoint of the source"),
-            Phase::Copy => write!(f, "{keys} of about {} keys copied", expected_keys.max(keys)),
+            Phase::Copy if expected_keys > keys => write!(f, "{keys} of about {expected_keys} keys copied"),
+            Phase::Copy => write!(f, "{keys} keys copied"),
             Phase::CatchUp => write!(f, "{changes} changes followed, {lag} bytes of the log to go"),
             Phase::Verify => write!(f, "{verified} keys compared, {changes} changes followed"),
             Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
             Phase::Done => write!(f, "{switched} slots at the target"),
+        }?;
+        match waiting {
+            Some((why, since)) => write!(f, "; waiting for {} s: {why}", since.as_secs()),
+            None => Ok(()),
         }
     }
 }
@@ -198,5 +203,25 @@ impl Progress {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is plain data: whoever panicked with it has not left it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_line_for_a_person() {
+        let progress = Progress::new(4);
+        assert_eq!(progress.status().to_string(), "plan: checking both sides");
+        progress.enter(Phase::Cutover);
+        progress.switched(1);
+        progress.followed(7, 12);
+        progress.waits(Some("the cutover is postponed".to_owned()));
+        let text = progress.status().to_string();
+        assert_eq!(
+            text,
+            "cutover: 1 of 4 slots switched, 12 bytes of the log to go; waiting for 0 s: the cutover is postponed"
+        );
     }
 }

@@ -2,13 +2,14 @@
 //! Who sends clients to nodes, and how a slot's clients are held for a moment.
 
 mod codis;
+pub mod conformance;
 pub mod guard;
 mod hooks;
 mod manual;
 
 pub use codis::{Codis, CodisOptions};
 pub use hooks::{Hooks, HooksOptions};
-pub use manual::{Manual, Operator};
+pub use manual::{Instruction, Manual, Operator, Step};
 
 use std::fmt;
 
@@ -19,20 +20,25 @@ use crate::{BoxFuture, Result};
 /// The layer that sends clients to nodes: all that an embedding proxy must provide.
 ///
 /// A slot is *fenced* when none of its requests is in flight at any node and new ones wait, without an error. The rules
-/// that an implementer is held to:
+/// that an implementer is held to, and that [`conformance`] tests:
 ///
 /// 1. **A fence is a barrier.** When [`raise`](Self::raise) returns `Ok`, every request of the slots that was accepted
-///    before has been answered by the source, and none is sent to any node before [`switch`](Self::switch) or
-///    [`lower`](Self::lower).
-/// 2. **Every method is idempotent.** Doing it again, or after a lost answer, does no harm: lowering what is not raised
-///    and switching what is switched are done at once.
+///    before has been answered by the source, whether or not its client still waits, and none is sent to any node before
+///    [`switch`](Self::switch) or [`lower`](Self::lower). That is so at every place where clients connect.
+/// 2. **Every method is idempotent.** Doing it again, or after a lost answer, does no harm: two raises are one, lowering
+///    what is not raised and switching what is switched are done at once.
 /// 3. **A raise that fails or whose future is dropped** may leave parts of the fence up; `lower` takes all of them down,
-///    those of the late ones among them that are still on their way.
+///    those of the late ones among them that are still on their way. When it has returned `Ok` nothing comes up late. It
+///    may wait for requests that are in flight; it may be dropped, too, and called again.
 /// 4. **A lower never gives a slot away**, and never takes back one that is switched: it lets the waiting clients go to
 ///    whoever owns the slot.
-/// 5. **A switch that failed may have happened**, but for [`Error::NotSwitched`](crate::Error::NotSwitched). Only
-///    [`owner`](Self::owner) tells; the caller sends it again and never lowers to undo it.
+/// 5. **A switch that failed or whose future was dropped may have happened**, but for one that failed with
+///    [`Error::NotSwitched`](crate::Error::NotSwitched). Only [`owner`](Self::owner) tells; the caller sends it again until
+///    it says the target, and never lowers to undo it. No other slot is touched.
 /// 6. **What it says it has asked for**: `owner` and [`holds`](Self::holds) ask the layer itself, not a memory of ours.
+///    Without a fence, or for one slot more than was raised, `holds` never says [`Standing::Holds`].
+/// 7. **A slot that the layer does not have is an error** of [`prepare`](Self::prepare), `raise` and `switch`, and then no
+///    slot is switched; `owner` gives it to neither side. A job that got beyond `prepare` tries its fences again and again.
 pub trait RoutingControl: Send + Sync {
     /// Called once, before the first byte of a job moves, with all slots that it will switch.
     ///

@@ -10,3 +10,4 @@ mod pulse;
 #[cfg(test)]
 mod redis_server;
 mod reply;
+pub mod rig;

@@ -84,9 +84,12 @@ impl Calls {
 
     /// Where calls for some of `slots` have not been answered.
     pub(super) fn unanswered(&self, purpose: Purpose, slots: &SlotSet) -> Vec<String> {
-        let table = self.table();
-        let wanted = table.entries.iter().filter(|entry| entry.purpose == purpose && overlap(&entry.slots, slots));
-        wanted.map(|entry| entry.address.clone()).collect()
+        self.addresses(|entry| entry.purpose == purpose && overlap(&entry.slots, slots))
+    }
+
+    /// Those of them that are waited for: their server would not answer anything else before.
+    pub(super) fn under_way(&self, purpose: Purpose, slots: &SlotSet) -> Vec<String> {
+        self.addresses(|entry| entry.purpose == purpose && overlap(&entry.slots, slots) && entry.broken.is_none())
     }
 
     /// The oldest call of any kind that has not been answered, in words.
@@ -115,6 +118,10 @@ impl Calls {
     pub(super) async fn change(&self, patience: Duration) {
         // Either is a reason to look again.
         let _ = tokio::time::timeout(patience, self.changed.notified()).await;
+    }
+
+    fn addresses(&self, wanted: impl Fn(&&Entry) -> bool) -> Vec<String> {
+        self.table().entries.iter().filter(wanted).map(|entry| entry.address.clone()).collect()
     }
 
     fn retain(&self, keep: impl FnMut(&mut Entry) -> bool) {

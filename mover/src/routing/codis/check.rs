@@ -13,18 +13,16 @@ use crate::{Error, Result};
 /// # Errors
 /// When a person must do something first.
 pub(super) fn movable(stats: &Stats, sides: &Sides, slots: &SlotSet) -> Result<()> {
-    mapped_to_source(stats, sides, slots)?;
+    refuse(displaced(stats, sides, slots))?;
     let touching = |mapping: &&Mapping| is_active(mapping) && concerns(mapping, sides);
     let running = |mapping: &&Mapping| is_active(mapping) && mapping.action.state != "pending";
-    let busy: Vec<_> = stats.slots.iter().filter(|mapping| touching(mapping) || running(mapping)).collect();
-    if busy.is_empty() {
-        return Ok(());
-    }
-    let what = format!(
-        "the dashboard moves slots itself ({}); wait until it has finished, or take its pending actions back",
-        busy.iter().take(EXAMPLES).map(|mapping| action(mapping)).collect::<Vec<_>>().join(", ")
-    );
-    Err(Error::Routing { what })
+    let busy: Vec<_> = stats.slots.iter().filter(|mapping| touching(mapping) || running(mapping)).map(action).collect();
+    refuse((!busy.is_empty()).then(|| {
+        let first = first(&busy);
+        format!(
+            "the dashboard moves slots itself ({first}); wait until it has finished, or take its pending actions back"
+        )
+    }))
 }
 
 /// Why the dashboard's part is not ready for a fence, if it is not.
@@ -32,16 +30,11 @@ pub(super) fn movable(stats: &Stats, sides: &Sides, slots: &SlotSet) -> Result<(
 /// # Errors
 /// When it will not become so without a person.
 pub(super) fn unready(stats: &Stats, sides: &Sides, slots: &SlotSet) -> Result<Option<String>> {
-    mapped_to_source(stats, sides, slots)?;
-    for side in [&sides.source, &sides.target] {
-        if let Some(what) = replaced(stats, side) {
-            return Err(Error::Routing { what: format!("{what}; run the move again from the new one") });
-        }
-    }
-    if stats.proxy.models.is_empty() {
-        return Err(Error::Routing { what: "the dashboard knows no proxy, so no client could be held".to_owned() });
-    }
-    Ok(unquiet(stats, sides, None).or_else(|| stats.proxy.models.iter().find_map(|proxy| unwell(stats, proxy))))
+    refuse(displaced(stats, sides, slots))?;
+    refuse(replaced(stats, sides).map(|what| format!("{what}; run the move again from the new one")))?;
+    let is_alone = stats.proxy.models.is_empty();
+    refuse(is_alone.then(|| "the dashboard knows no proxy, so no client could be held".to_owned()))?;
+    Ok(unquiet(stats, sides).or_else(|| stats.proxy.models.iter().find_map(|proxy| unwell(stats, proxy))))
 }
 
 /// What is not as a fence needs it in a proxy's records of slots that are still to be locked.
@@ -50,7 +43,9 @@ pub(super) fn unfit(records: &[Record], source: &Side) -> Option<String> {
         let id = record.id;
         if record.locked {
             let who = match Nonce::read(record.backend_addr_group_id) {
-                Some(nonce) => format!("by a fence with the mark {nonce} that is not ours"),
+                Some(nonce) => {
+                    format!("by a fence with the mark {nonce}: of another agent, or one that was not lowered")
+                }
                 None => "by the dashboard or by hand".to_owned(),
             };
             return Some(format!("holds slot {id} locked {who}"));
@@ -95,14 +90,7 @@ pub(super) fn changed(
     if let Some(proxy) = proxies.iter().find(|proxy| !stats.proxy.models.contains(proxy)) {
         return Some(format!("{proxy} has left the dashboard or was started anew"));
     }
-    if let Err(error) = mapped_to_source(stats, sides, slots) {
-        return Some(match error {
-            Error::Routing { what } => what,
-            other => other.to_string(),
-        });
-    }
-    let replaced = [&sides.source, &sides.target].into_iter().find_map(|side| replaced(stats, side));
-    replaced.or_else(|| unquiet(stats, sides, Some(slots)))
+    displaced(stats, sides, slots).or_else(|| replaced(stats, sides)).or_else(|| unquiet(stats, sides))
 }
 
 /// Where the record sends clients, if not to the master of `side` alone.
@@ -122,29 +110,36 @@ pub(super) fn is_active(mapping: &Mapping) -> bool {
     !mapping.action.state.is_empty()
 }
 
-fn mapped_to_source(stats: &Stats, sides: &Sides, slots: &SlotSet) -> Result<()> {
-    let (mut elsewhere, mut unknown, mut active) = (Vec::new(), SlotSet::new(), Vec::new());
+fn refuse(what: Option<String>) -> Result<()> {
+    what.map_or(Ok(()), |what| Err(Error::Routing { what }))
+}
+
+/// Which slots do not lie idle at the source.
+fn displaced(stats: &Stats, sides: &Sides, slots: &SlotSet) -> Option<String> {
+    let (mut elsewhere, mut active) = (Vec::new(), Vec::new());
     for slot in slots.iter() {
         match stats.mapping(slot) {
-            None => _ = unknown.insert(slot),
+            None => elsewhere.push(format!("slot {slot} does not exist")),
             Some(mapping) if mapping.group_id != sides.source.group => elsewhere.push(describe(slot, mapping)),
             Some(mapping) if is_active(mapping) => active.push(action(mapping)),
             Some(_) => {}
         }
     }
-    let some = |list: &[String]| list.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
-    let what = match (unknown.is_empty(), elsewhere.as_slice(), active.as_slice()) {
-        (false, ..) => format!("the dashboard knows no slots {unknown}"),
-        (_, [_, ..], _) => {
+    match (elsewhere.as_slice(), active.as_slice()) {
+        ([_, ..], _) => {
             let (count, source) = (elsewhere.len(), sides.source.group);
-            format!("{count} of the slots do not belong to the source, {source}: {}", some(&elsewhere))
+            Some(format!("{count} of the slots do not belong to the source, {source}: {}", first(&elsewhere)))
         }
-        (_, _, [_, ..]) => {
-            format!("the dashboard itself is to move these slots: {}; take its actions back first", some(&active))
+        (_, [_, ..]) => {
+            let active = first(&active);
+            Some(format!("the dashboard itself is to move these slots: {active}; take its actions back first"))
         }
-        _ => return Ok(()),
-    };
-    Err(Error::Routing { what })
+        _ => None,
+    }
+}
+
+fn first(list: &[String]) -> String {
+    list.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ")
 }
 
 fn describe(slot: Slot, mapping: &Mapping) -> String {
@@ -162,21 +157,21 @@ fn concerns(mapping: &Mapping, sides: &Sides) -> bool {
     sides.contains(mapping.group_id) || sides.contains(mapping.action.target_id)
 }
 
-/// Whether a side has got another master.
-fn replaced(stats: &Stats, side: &Side) -> Option<String> {
-    let Some(group) = stats.group(side.group) else { return Some(format!("{} is gone", side.group)) };
-    match group.master() {
-        Some(master) if master == side.master => None,
-        Some(master) => Some(format!("the master of {} is {master} now, it was {}", side.group, side.master)),
-        None => Some(format!("{} has no server any more", side.group)),
-    }
+/// Which side has got another master.
+fn replaced(stats: &Stats, sides: &Sides) -> Option<String> {
+    [&sides.source, &sides.target].into_iter().find_map(|side| {
+        let Some(group) = stats.group(side.group) else { return Some(format!("{} is gone", side.group)) };
+        match group.master() {
+            Some(master) if master == side.master => None,
+            Some(master) => Some(format!("the master of {} is {master} now, it was {}", side.group, side.master)),
+            None => Some(format!("{} has no server any more", side.group)),
+        }
+    })
 }
 
 /// What the dashboard is about to push to the proxies, or may be soon.
-fn unquiet(stats: &Stats, sides: &Sides, fenced: Option<&SlotSet>) -> Option<String> {
-    let ours = |mapping: &Mapping| fenced.is_some_and(|slots| slots.contains(Slot::new(mapping.id)));
-    for side in [&sides.source, &sides.target] {
-        let group = stats.group(side.group)?;
+fn unquiet(stats: &Stats, sides: &Sides) -> Option<String> {
+    for group in stats.group.models.iter().filter(|group| sides.contains(group.id)) {
         if let Some(server) = group.servers.iter().find(|server| server.state != 0) {
             let Server { server, state } = server;
             return Some(format!("server {server} of {} is not well, the dashboard says state {state}", group.id));
@@ -185,8 +180,7 @@ fn unquiet(stats: &Stats, sides: &Sides, fenced: Option<&SlotSet>) -> Option<Str
             return Some(format!("{} gets a new master, the dashboard says {}", group.id, group.promoting.state));
         }
     }
-    let mut actions = stats.slots.iter().filter(|mapping| is_active(mapping) && !ours(mapping));
-    if let Some(mapping) = actions.find(|mapping| concerns(mapping, sides)) {
+    if let Some(mapping) = stats.slots.iter().find(|mapping| is_active(mapping) && concerns(mapping, sides)) {
         return Some(format!("the dashboard itself is to move a slot of these groups ({})", action(mapping)));
     }
     if stats.slot_action.executor > 0 {
@@ -220,3 +214,155 @@ const EXAMPLES: usize = 8;
 
 /// The dashboard asks everybody once a second.
 const STALE_SECONDS: i64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::routing::codis::model::GroupId;
+
+    /// A change of what the dashboard says, and what is said about it.
+    type Case = (fn(&mut Value), &'static str);
+
+    #[test]
+    fn a_quiet_cluster_is_ready_and_holds() {
+        let overview = overview(|_| {});
+        let stats = &overview.stats;
+        movable(stats, &sides(), &slots()).unwrap();
+        assert_eq!(unready(stats, &sides(), &slots()).unwrap(), None);
+        assert_eq!(change(|_| {}), None);
+    }
+
+    #[test]
+    fn what_passes_is_waited_for() {
+        let cases: &[Case] = &[
+            (|s| s["group"]["models"][1]["servers"][0]["state"] = json!(1), "server 127.0.0.1:24101 of group 2"),
+            (|s| s["group"]["models"][0]["promoting"] = json!({"index":1,"state":"preparing"}), "gets a new master"),
+            (
+                |s| s["slots"][4]["action"] = json!({"index":3,"state":"migrating","target_id":2}),
+                "slot 4 to group 2: migrating",
+            ),
+            (|s| s["slot_action"]["executor"] = json!(1), "moving keys"),
+            (|s| s["slot_action"]["disabled"] = json!(false), "may begin to move slots"),
+            (|s| s["proxy"]["stats"] = json!({}), "has not heard of proxy 127.0.0.1:29111 yet"),
+            (|s| s["proxy"]["stats"]["549e"]["timeout"] = json!(true), "proxy 127.0.0.1:29112 does not answer"),
+            (|s| s["proxy"]["stats"]["549e"]["stats"]["online"] = json!(false), "proxy 127.0.0.1:29112 is not online"),
+            (|s| s["proxy"]["stats"]["1ba8"]["error"] = json!({"Cause":"refused","Stack":null}), "29111: refused"),
+            (
+                |s| s["proxy"]["stats"]["1ba8"]["unixtime"] = json!(90),
+                "has not heard of proxy 127.0.0.1:29111 for 10 s",
+            ),
+        ];
+        for (patch, says) in cases {
+            let overview = overview(patch);
+            let why = unready(&overview.stats, &sides(), &slots()).unwrap().unwrap_or_default();
+            assert!(why.contains(says), "{says}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_person_is_an_error() {
+        let cases: &[Case] = &[
+            (|s| s["slots"][1]["group_id"] = json!(2), "slot 1 is in group 2"),
+            (|s| s["slots"][1]["group_id"] = json!(0), "slot 1 is offline"),
+            (|s| s["slots"] = json!([]), "slot 1 does not exist"),
+            (
+                |s| s["slots"][2]["action"] = json!({"index":3,"state":"pending","target_id":2}),
+                "slot 2 to group 2: pending",
+            ),
+            (|s| s["group"]["models"][0]["servers"][0]["server"] = json!("127.0.0.1:24002"), "is 127.0.0.1:24002 now"),
+            (|s| s["group"]["models"][1]["servers"] = json!([]), "group 2 has no server any more"),
+            (|s| s["group"]["models"] = json!([]), "group 1 is gone"),
+            (|s| s["proxy"]["models"] = json!([]), "knows no proxy"),
+        ];
+        for (patch, says) in cases {
+            let overview = overview(patch);
+            let why = unready(&overview.stats, &sides(), &slots()).unwrap_err().to_string();
+            assert!(why.contains(says), "{says}: {why}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_prepared_while_the_dashboard_moves_slots() {
+        let refused = |patch: fn(&mut Value)| movable(&overview(patch).stats, &sides(), &slots()).is_err();
+        assert!(refused(|s| s["slots"][4]["action"] = json!({"state":"pending","target_id":2})));
+        assert!(!refused(|s| s["slots"][5]["action"] = json!({"state":"pending","target_id":4})), "nobody's business");
+        assert!(
+            refused(|s| s["slots"][5]["action"] = json!({"state":"migrating","target_id":4})),
+            "it would be frozen"
+        );
+    }
+
+    #[test]
+    fn a_change_breaks_a_fence() {
+        let cases: &[Case] = &[
+            (|s| s["proxy"]["models"][1]["start_time"] = json!("later"), "29112 was started or has joined at later"),
+            (|s| _ = s["proxy"]["models"].as_array_mut().unwrap().pop(), "29112 has left"),
+            (|s| s["slots"][1]["group_id"] = json!(2), "slot 1 is in group 2"),
+            (|s| s["group"]["models"][0]["servers"][0]["state"] = json!(2), "state 2"),
+            (|s| s["group"]["models"][0]["servers"][0]["server"] = json!("127.0.0.1:24002"), "is 127.0.0.1:24002 now"),
+            (|s| s["slot_action"]["disabled"] = json!(false), "may begin to move slots"),
+        ];
+        for (patch, says) in cases {
+            let why = change(*patch).unwrap_or_default();
+            assert!(why.contains(says), "{says}: {why}");
+        }
+        let overview = overview(|_| {});
+        assert!(changed(&overview, "another", &overview.stats.proxy.models, &sides(), &slots()).is_some());
+    }
+
+    #[test]
+    fn records_are_judged() {
+        let nonce = Nonce::new(GroupId(1));
+        let record = |json: Value| vec![serde_json::from_value::<Record>(json).unwrap()];
+        let free = json!({"id":1,"backend_addr":"127.0.0.1:24001","backend_addr_group_id":1,"forward_method":1});
+        let ours = json!({"id":1,"locked":true,"backend_addr":"127.0.0.1:24001","backend_addr_group_id":nonce.get()});
+        let source = &sides().source;
+        assert_eq!(unfit(&record(free.clone()), source), None);
+        assert_eq!(broken(&record(ours.clone()), source, nonce), None);
+        assert!(broken(&record(free), source, nonce).unwrap().contains("has let go of slot 1"));
+        assert!(unfit(&record(ours.clone()), source).unwrap().contains("locked by a fence"));
+        assert!(
+            broken(&record(ours), source, Nonce::read(nonce.get() + 10_000).unwrap())
+                .unwrap()
+                .contains("with the mark")
+        );
+        assert!(unfit(&record(json!({"id":1})), source).unwrap().contains("no server for slot 1"));
+        let moving = json!({"id":1,"backend_addr":"127.0.0.1:24001","migrate_from":"127.0.0.1:24101"});
+        assert!(unfit(&record(moving), source).unwrap().contains("key by key"));
+    }
+
+    fn change(patch: fn(&mut Value)) -> Option<String> {
+        let before = overview(|_| {});
+        changed(&overview(patch), &before.model.start_time, &before.stats.proxy.models, &sides(), &slots())
+    }
+
+    /// As a real dashboard prints it, with six slots, and changed by `patch`.
+    fn overview(patch: impl Fn(&mut Value)) -> Overview {
+        let slots: Vec<_> = [1, 1, 1, 1, 1, 3].iter().enumerate().collect();
+        let slots: Vec<_> = slots.iter().map(|(id, group)| json!({"id":id,"group_id":group,"action":{}})).collect();
+        let mut stats = json!({"closed":false,"slots":slots,
+            "group":{"models":[
+                {"id":1,"servers":[{"server":"127.0.0.1:24001","state":0}],"promoting":{},"out_of_sync":false},
+                {"id":2,"servers":[{"server":"127.0.0.1:24101","state":0}],"promoting":{},"out_of_sync":true}],
+                "stats":{"127.0.0.1:24001":{"stats":{"role":"master"},"unixtime":100}}},
+            "proxy":{"models":[
+                {"id":1,"token":"1ba8","start_time":"2026-11-22 06:30:23","admin_addr":"127.0.0.1:29111","pid":7},
+                {"id":2,"token":"549e","start_time":"2026-11-22 06:30:24","admin_addr":"127.0.0.1:29112","pid":8}],
+                "stats":{"1ba8":{"stats":{"online":true},"unixtime":99},"549e":{"stats":{"online":true},"unixtime":100}}},
+            "slot_action":{"interval":0,"disabled":true,"progress":{"status":""},"executor":0}});
+        patch(&mut stats);
+        let all = json!({"version":"x","config":{"product_name":"demo"},"model":{"start_time":"then"},"stats":stats});
+        serde_json::from_value(all).unwrap()
+    }
+
+    fn sides() -> Sides {
+        let side = |group, master: &str| Side { group: GroupId(group), master: master.to_owned() };
+        Sides { source: side(1, "127.0.0.1:24001"), target: side(2, "127.0.0.1:24101") }
+    }
+
+    fn slots() -> SlotSet {
+        "1-2".parse().unwrap()
+    }
+}

@@ -74,7 +74,7 @@ impl Cluster {
 
     /// Which proxy, and which life of it, listens at the address of `proxy`.
     pub(super) fn identity(&self, proxy: &Proxy, patience: Duration) -> Answer<Identity> {
-        self.http.get(&proxy.admin_addr, "/api/proxy/model", patience, |json| serde_json::from_slice(json))
+        self.http.peek(&proxy.admin_addr, "/api/proxy/model", patience, |json| serde_json::from_slice(json))
     }
 
     /// What a proxy holds for `slots`.

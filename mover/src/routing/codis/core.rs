@@ -33,8 +33,19 @@ pub(super) struct Memory {
     pub(super) switches: Vec<Sent>,
     /// Slots that a task of ours unlocks as soon as it can.
     pub(super) owed: Vec<SlotSet>,
-    /// Whether it was we who stopped the dashboard's own mover.
-    pub(super) restore_native_actions: bool,
+    pub(super) native: Native,
+}
+
+/// The dashboard's own mover.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Native {
+    /// We have not looked.
+    #[default]
+    Unknown,
+    /// It was stopped before, by somebody else.
+    WasStopped,
+    /// It must be let go on at the end.
+    StoppedByUs,
 }
 
 /// A cluster that is ready for a fence.

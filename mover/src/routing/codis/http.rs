@@ -34,8 +34,25 @@ impl Http {
         Self { agent: Agent::new_with_config(config.build()), calls }
     }
 
-    /// Asks for `path`; the answer is read beside the runtime.
+    /// Asks for `path`, which waits for whatever the server does at the moment. The answer is read beside the runtime.
     pub(super) fn get<T, R>(&self, address: &str, path: &str, patience: Duration, read: R) -> Answer<T>
+    where
+        T: Send + 'static,
+        R: FnOnce(&[u8]) -> serde_json::Result<T> + Send + 'static,
+    {
+        self.ask(address, path, patience, true, read)
+    }
+
+    /// Asks for `path`, which is answered whatever else the server does: it does not tell that anything is done.
+    pub(super) fn peek<T, R>(&self, address: &str, path: &str, patience: Duration, read: R) -> Answer<T>
+    where
+        T: Send + 'static,
+        R: FnOnce(&[u8]) -> serde_json::Result<T> + Send + 'static,
+    {
+        self.ask(address, path, patience, false, read)
+    }
+
+    fn ask<T, R>(&self, address: &str, path: &str, patience: Duration, waits: bool, read: R) -> Answer<T>
     where
         T: Send + 'static,
         R: FnOnce(&[u8]) -> serde_json::Result<T> + Send + 'static,
@@ -45,7 +62,9 @@ impl Http {
             let asked = Instant::now();
             let request = http.agent.get(uri).config().timeout_global(Some(patience)).build();
             let outcome = body_of(request.call(), patience).and_then(|body| read(&body).map_err(Fault::unreadable));
-            http.note(&address, asked, &outcome);
+            if waits || matches!(outcome, Err(Fault::Gone)) {
+                http.note(&address, asked, &outcome);
+            }
             // Nobody waits any more when it took too long.
             let _ = answer.send(outcome);
         })
@@ -150,7 +169,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Gone => f.write_str("is not running, nobody listens there"),
             Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
-            Self::Silent(patience) => write!(f, "has not answered within {patience:?}"),
+            Self::Silent(patience) => write!(f, "has not answered within {patience:.0?}"),
             Self::Broken(why) => write!(f, "broke the connection: {why}"),
             Self::Refused { status, cause } => write!(f, "answered {status}: {cause}"),
             Self::Unreadable(why) => write!(f, "answered what cannot be read: {why}"),

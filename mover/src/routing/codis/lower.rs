@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replication::SlotSet;
+use replication::{Slot, SlotSet};
 use tracing::{debug, warn};
 
 use crate::routing::codis::calls::{Purpose, overlap};
@@ -17,20 +17,21 @@ use crate::routing::codis::core::{Core, View};
 use crate::routing::codis::http::Fault;
 use crate::routing::codis::model::{GroupId, Mapping, Overview, Proxy, Record};
 use crate::routing::codis::nonce::Nonce;
+use crate::routing::codis::topology::Side;
 use crate::{Error, Result};
 
 impl Core {
     /// Lets the clients go to whoever owns the slots.
     pub(super) async fn lower(self: &Arc<Self>, slots: &SlotSet) -> Result<()> {
         self.memory().survey = None;
-        if self.sent(slots).is_some() && !self.is_back(slots).await? {
+        if self.sent(slots).is_some() && !self.is_back(slots).await {
             return self.switch(slots).await;
         }
         let mark = self.fence(slots).map(|fence| fence.nonce);
         let until = Instant::now() + LATE_PATIENCE;
         loop {
             let late = self.cluster.calls().unanswered(Purpose::Lock, slots);
-            let unlocked = self.unlock(slots, mark, &late).await;
+            let unlocked = self.unlock(slots, mark).await;
             if late.is_empty() && unlocked.is_ok() {
                 self.forget(slots);
                 return Ok(());
@@ -44,18 +45,18 @@ impl Core {
     }
 
     /// Whether a switch that was sent has not happened and will not any more.
-    async fn is_back(&self, slots: &SlotSet) -> Result<bool> {
+    async fn is_back(&self, slots: &SlotSet) -> bool {
         let forwarded = self.sent(slots).is_some_and(|sent| sent.forwarded);
         if forwarded || !self.cluster.calls().unanswered(Purpose::Switch, slots).is_empty() {
-            return Ok(false);
+            return false;
         }
         // A store that failed may have been done all the same, and the dashboard would not know.
         if let Err(fault) = self.cluster.reload(PATIENCE).wait().await {
             debug!("the dashboard {fault}, so the switch of slots {slots} is sent again");
-            return Ok(false);
+            return false;
         }
         let view = self.look(slots, &[], PATIENCE).await;
-        let Ok(overview) = &view.overview else { return Ok(false) };
+        let Ok(overview) = &view.overview else { return false };
         let source = &self.sides.source;
         let mapped = slots.iter().all(|slot| {
             let mapping = overview.stats.mapping(slot);
@@ -70,55 +71,38 @@ impl Core {
         if mapped && routed {
             self.memory().switches.retain(|sent| !overlap(&sent.slots, slots));
         }
-        Ok(mapped && routed)
+        mapped && routed
     }
 
-    /// Takes every lock of ours off and sees that it is off. Those at `late` are not asked.
-    async fn unlock(&self, slots: &SlotSet, mark: Option<Nonce>, late: &[String]) -> Result<(), String> {
-        let view = self.look(slots, late, PATIENCE).await;
-        if holding(&view.proxies, mark).next().is_none() {
-            return all_told(&view.proxies);
-        }
-        let pushed = match self.to_push(&view, slots, mark) {
-            Some(mappings) => self.push(&mappings).await,
-            None => false,
-        };
-        if !pushed {
-            self.unlock_by_hand(&view, mark).await;
-        }
-        let proxies = view.proxies.into_iter().map(|(proxy, _)| proxy).collect();
-        let told = self.ask(proxies, slots, late, PATIENCE).await;
-        if let Some((proxy, record)) = holding(&told, mark).next() {
-            return Err(format!("{proxy} still holds slot {} locked", record.id));
-        }
-        all_told(&told)
-    }
-
-    /// What the dashboard is to push, if it can and should. It would hang at a proxy that hangs, and it would forget what
-    /// its own mover does with a slot.
-    fn to_push(&self, view: &View, slots: &SlotSet, mark: Option<Nonce>) -> Option<Vec<Mapping>> {
-        let overview = view.overview.as_ref().ok()?;
-        let hangs = view.proxies.iter().any(|(_, records)| !matches!(records, Ok(_) | Err(Fault::Gone)));
-        let moved = holding(&view.proxies, mark)
-            .any(|(_, record)| master_of(overview, record) != Some(record.backend_addr.as_str()));
-        if hangs && !moved {
-            return None;
-        }
-        let mut mappings = Vec::with_capacity(slots.len());
-        for slot in slots.iter() {
-            let mapping = overview.stats.mapping(slot)?;
-            if mapping.group_id == GroupId::default() || check::is_active(mapping) {
-                return None;
+    /// Takes every lock of ours off and sees that it is off. A proxy that has not answered a lock yet is not asked.
+    async fn unlock(&self, slots: &SlotSet, mark: Option<Nonce>) -> Result<(), String> {
+        let silent = self.cluster.calls().under_way(Purpose::Lock, slots);
+        let mut view = self.look(slots, &silent, PATIENCE).await;
+        for by_hand in [false, true] {
+            if holding(&view.proxies, mark).next().is_none() {
+                break;
             }
-            mappings.push(Mapping { id: mapping.id, group_id: mapping.group_id, ..Mapping::default() });
+            match to_push(&view, slots).filter(|_| !by_hand) {
+                Some(mappings) if self.push(&mappings).await => {}
+                _ => self.unlock_by_hand(&view, mark).await,
+            }
+            let proxies = view.proxies.into_iter().map(|(proxy, _)| proxy).collect();
+            view.proxies = self.ask(proxies, slots, &silent, PATIENCE).await;
         }
-        Some(mappings)
+        match holding(&view.proxies, mark).next() {
+            Some((proxy, record)) => Err(format!("{proxy} still holds slot {} locked", record.id)),
+            None => all_told(&view.proxies),
+        }
     }
 
     async fn push(&self, mappings: &[Mapping]) -> bool {
         match self.cluster.assign(mappings, Purpose::Push, PATIENCE).wait().await {
             // A proxy that is dead comes back unlocked; the others are read back.
-            Ok(()) | Err(Fault::Refused { .. }) => true,
+            Ok(()) => true,
+            Err(fault @ Fault::Refused { .. }) => {
+                debug!("the dashboard {fault}");
+                true
+            }
             Err(fault) => {
                 warn!("the dashboard at {} {fault}, so locks are taken off by hand", self.cluster.dashboard());
                 false
@@ -130,7 +114,8 @@ impl Core {
         let mut fills = Vec::new();
         for (proxy, records) in &view.proxies {
             let Ok(records) = records else { continue };
-            let unlocked: Vec<_> = records.iter().filter_map(|record| unlocked(record, mark)).collect();
+            let unlock = |record| unlocked(record, mark, owner_of(record, view, &self.sides.target));
+            let unlocked: Vec<_> = records.iter().filter_map(unlock).collect();
             if !unlocked.is_empty() {
                 fills.push((proxy, self.cluster.fill(proxy, &unlocked, Purpose::Unlock, PATIENCE)));
             }
@@ -155,7 +140,7 @@ impl Core {
         tokio::spawn(async move {
             while core.sent(&slots).is_none() {
                 let late = core.cluster.calls().unanswered(Purpose::Lock, &slots);
-                match core.unlock(&slots, mark, &late).await {
+                match core.unlock(&slots, mark).await {
                     Ok(()) if late.is_empty() => break,
                     Ok(()) => {}
                     Err(what) => debug!("slots {slots} are not unlocked yet: {what}"),
@@ -174,24 +159,50 @@ fn holding(
 ) -> impl Iterator<Item = (&Proxy, &Record)> {
     let held = told.iter().filter_map(|(proxy, records)| Some((proxy, records.as_ref().ok()?)));
     let held = held.flat_map(|(proxy, records)| records.iter().map(move |record| (proxy, record)));
-    held.filter(move |(_, record)| is_ours(record, mark))
+    held.filter(move |(_, record)| Nonce::of_lock(record, mark).is_some())
 }
 
-fn is_ours(record: &Record, mark: Option<Nonce>) -> bool {
-    let found = Nonce::read(record.backend_addr_group_id).filter(|_| record.locked);
-    found.is_some_and(|found| mark.is_none_or(|mark| mark == found))
+/// What the dashboard is to push, if it can and should. It would hang at a proxy that hangs, and it would forget what its
+/// own mover does with a slot.
+fn to_push(view: &View, slots: &SlotSet) -> Option<Vec<Mapping>> {
+    let overview = view.overview.as_ref().ok()?;
+    if view.proxies.iter().any(|(_, records)| !matches!(records, Ok(_) | Err(Fault::Gone))) {
+        return None;
+    }
+    let mappings = slots.iter().map(|slot| {
+        let mapping = overview.stats.mapping(slot)?;
+        let is_idle = mapping.group_id != GroupId::default() && !check::is_active(mapping);
+        is_idle.then(|| Mapping { id: mapping.id, group_id: mapping.group_id, ..Mapping::default() })
+    });
+    mappings.collect()
 }
 
-/// The record as it was before we locked it: its mark tells the group.
-fn unlocked(record: &Record, mark: Option<Nonce>) -> Option<Record> {
-    let nonce = Nonce::read(record.backend_addr_group_id).filter(|_| is_ours(record, mark))?;
-    Some(Record { locked: false, backend_addr_group_id: i64::from(nonce.group().0), ..record.clone() })
+/// Which server the clients of a locked record belong to: the dashboard knows. Without it, a proxy that has the target
+/// shows that the slot was switched, by whomever.
+fn owner_of(record: &Record, view: &View, target: &Side) -> Option<Side> {
+    let slot = Slot::new(record.id);
+    if let Ok(Overview { stats, .. }) = &view.overview {
+        let group = stats.group(stats.mapping(slot)?.group_id)?;
+        return Some(Side { group: group.id, master: group.master()?.to_owned() });
+    }
+    let mut others = view.proxies.iter().filter_map(|(_, records)| records.as_ref().ok()).flatten();
+    if others.any(|other| other.id == record.id && other.backend_addr == target.master) {
+        return Some(target.clone());
+    }
+    let nonce = Nonce::of_lock(record, None)?;
+    Some(Side { group: nonce.group(), master: record.backend_addr.clone() })
 }
 
-/// The master of the group that a slot belongs to now.
-fn master_of<'a>(overview: &'a Overview, record: &Record) -> Option<&'a str> {
-    let mapping = overview.stats.mapping(replication::Slot::new(record.id))?;
-    overview.stats.group(mapping.group_id)?.master()
+/// A record that is ours, with its lock off; nothing for others.
+fn unlocked(record: &Record, mark: Option<Nonce>, owner: Option<Side>) -> Option<Record> {
+    let (_, owner) = (Nonce::of_lock(record, mark)?, owner?);
+    let backend_addr_group_id = i64::from(owner.group.0);
+    if owner.master == record.backend_addr {
+        return Some(Record { locked: false, backend_addr_group_id, ..record.clone() });
+    }
+    // The replicas are those of another master; without any, reads go to this one.
+    let (backend_addr, replica_groups) = (owner.master, Vec::new());
+    Some(Record { locked: false, backend_addr, backend_addr_group_id, replica_groups, ..record.clone() })
 }
 
 /// That every proxy has answered or is dead.

@@ -38,7 +38,7 @@ use replication::{Slot, SlotCount, SlotSet};
 use tracing::{info, warn};
 
 use self::cluster::Cluster;
-use self::core::Core;
+use self::core::{Core, Native};
 use self::http::Fault;
 use self::model::{Overview, Proxy};
 use self::topology::Sides;
@@ -118,14 +118,16 @@ impl Codis {
         let (source, target) = (&sides.source, &sides.target);
         info!(product, proxies, source = %source.group, target = %target.group, "connected to the codis dashboard");
         let core = Arc::new(Core::new(cluster, sides, stats.proxy.models));
-        core.memory().restore_native_actions = options.restore_native_actions;
+        if options.restore_native_actions {
+            core.memory().native = Native::StoppedByUs;
+        }
         Ok(Self { core })
     }
 
     /// Whether [`finish`](RoutingControl::finish) has the dashboard's own slot moves to let go on. Whoever may have to
     /// finish after a crash should know.
     pub fn must_restore(&self) -> bool {
-        self.core.memory().restore_native_actions
+        self.core.memory().native == Native::StoppedByUs
     }
 }
 

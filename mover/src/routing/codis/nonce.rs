@@ -13,7 +13,7 @@ use std::fmt;
 
 use rand::RngExt;
 
-use crate::routing::codis::model::GroupId;
+use crate::routing::codis::model::{GroupId, Record};
 
 /// The mark of one fence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,12 @@ impl Nonce {
     /// The one that stands in the place of a group id.
     pub(super) fn read(group_id: i64) -> Option<Self> {
         (group_id >= GROUPS).then_some(Self(group_id))
+    }
+
+    /// The one that a record is locked with: `mark`, or any when it is not known which is ours.
+    pub(super) fn of_lock(record: &Record, mark: Option<Self>) -> Option<Self> {
+        let found = Self::read(record.backend_addr_group_id).filter(|_| record.locked)?;
+        mark.is_none_or(|mark| mark == found).then_some(found)
     }
 
     /// The group of the slots it was made for.

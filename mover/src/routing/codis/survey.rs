@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use replication::SlotSet;
 
 use crate::routing::codis::check;
-use crate::routing::codis::core::{Core, Post, Survey};
+use crate::routing::codis::core::{Core, Native, Post, Survey};
 use crate::routing::codis::http::Fault;
 use crate::routing::codis::model::{Overview, Proxy};
 use crate::{Error, Result};
@@ -21,12 +21,12 @@ impl Core {
 
     /// Lets the dashboard's own mover go on if it was we who stopped it.
     pub(super) async fn finish(&self) -> Result<()> {
-        if !self.memory().restore_native_actions {
+        if self.memory().native != Native::StoppedByUs {
             return Ok(());
         }
         match self.cluster.disable_actions(false).wait().await {
             Ok(()) => {
-                self.memory().restore_native_actions = false;
+                self.memory().native = Native::Unknown;
                 Ok(())
             }
             Err(fault) => {
@@ -42,6 +42,10 @@ impl Core {
 
     /// A cluster that is ready for a fence at `slots`, or why it is not.
     pub(super) async fn survey(&self, slots: &SlotSet) -> Result<Result<Survey, String>> {
+        if self.cluster.calls().oldest().is_some() {
+            // What is answered tells whether a call whose connection broke is done.
+            self.look(slots, &[], PATIENCE).await;
+        }
         if let Some(call) = self.cluster.calls().oldest() {
             return Ok(Err(format!("{call} has not been answered yet")));
         }
@@ -90,11 +94,19 @@ impl Core {
     }
 
     async fn stop_native_actions(&self, overview: &Overview) -> Result<(), Fault> {
-        if overview.stats.slot_action.disabled {
+        let stopped = overview.stats.slot_action.disabled;
+        {
+            let mut memory = self.memory();
+            match (memory.native, stopped) {
+                (Native::Unknown, true) => memory.native = Native::WasStopped,
+                // Before it is sent: an answer that is lost must not leave it stopped.
+                (Native::Unknown, false) => memory.native = Native::StoppedByUs,
+                (Native::WasStopped | Native::StoppedByUs, _) => {}
+            }
+        }
+        if stopped {
             return Ok(());
         }
-        // Before it is sent: an answer that is lost must not leave it stopped.
-        self.memory().restore_native_actions = true;
         self.cluster.disable_actions(true).wait().await
     }
 
@@ -122,4 +134,4 @@ impl Core {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A dashboard that has nothing to wait for answers within a few milliseconds.
-const QUICK: Duration = Duration::from_millis(200);
+const QUICK: Duration = Duration::from_millis(500);

@@ -61,9 +61,10 @@ impl Core {
         at
     }
 
-    /// Sends the switch, or waits for the one that is under way: a second one would only wait behind it.
+    /// Sends the switch, or waits for the one that is under way: a second one would only wait behind it. One whose
+    /// connection broke is sent again.
     async fn send(&self, slots: &SlotSet, until: Instant) -> Result<(), Fault> {
-        if !self.cluster.calls().unanswered(Purpose::Switch, slots).is_empty() {
+        if !self.cluster.calls().under_way(Purpose::Switch, slots).is_empty() {
             let patience = until.saturating_duration_since(Instant::now());
             self.cluster.calls().change(patience.min(PATIENCE)).await;
             return Err(Fault::Silent(patience.min(PATIENCE)));
@@ -194,8 +195,7 @@ fn elsewhere(record: &Record, target: &Side) -> Option<String> {
 
 /// The record with the target in it. It keeps a mark: what the dashboard pushes has none.
 fn forwarded(record: &Record, source: &Side, target: &Side, mark: Option<Nonce>) -> Option<Record> {
-    let found = Nonce::read(record.backend_addr_group_id);
-    let is_held = record.locked && found.is_some_and(|found| mark.is_none_or(|mark| mark == found));
+    let is_held = Nonce::of_lock(record, mark).is_some();
     let is_source = !record.locked && record.backend_addr == source.master && record.migrate_from.is_empty();
     (is_held || is_source).then(|| Record {
         id: record.id,

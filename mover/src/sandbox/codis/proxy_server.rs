@@ -110,8 +110,9 @@ impl ProxyServer {
 
     /// Ends at once, as after SIGKILL: connections break and nothing is answered any more.
     pub(super) async fn kill(&self) {
-        self.relay.stop().await;
+        // The API first: nobody is to be told that the relay has stopped.
         self.process.kill().await;
+        self.relay.stop().await;
     }
 
     fn slot(&self, id: i64) -> Option<Slot> {

@@ -18,6 +18,8 @@ impl Writer {
     }
 
     async fn read_back(&mut self, index: usize) -> bool {
+        // From here on only away from an address that does not answer.
+        self.turn_to_any();
         // What was found wrong needs no second look.
         let mut read = self.keys[index].is_spoilt();
         for _ in 0..TRIES {
@@ -25,7 +27,6 @@ impl Writer {
                 break;
             }
             sleep(self.keys[index].unsettled(self.shared.config.settle)).await;
-            self.turn_to_any();
             read = self.settle(index).await;
         }
         read

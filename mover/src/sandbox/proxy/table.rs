@@ -86,6 +86,14 @@ impl Table {
         self.check(slots)
     }
 
+    /// The same for one slot.
+    pub(super) async fn fence_one(&self, slot: Slot) -> Result<(), TableError> {
+        let gate = self.gate(slot)?;
+        gate.lock().fenced = true;
+        gate.drained(slot).await?;
+        self.check_running()
+    }
+
     /// Whether all of the slots are fenced and none has a request on its way.
     pub(super) fn fenced(&self, slots: &SlotSet) -> Result<bool, TableError> {
         self.check(slots)?;
@@ -93,6 +101,12 @@ impl Table {
             let state = self.gates[index(slot)].lock();
             state.fenced && state.in_flight == 0
         }))
+    }
+
+    /// How often the slots have been opened so far: a fence has stood all the time if that is the same as before it.
+    pub(super) fn openings(&self, slots: &SlotSet) -> Result<Vec<(Slot, u64)>, TableError> {
+        self.check(slots)?;
+        Ok(slots.iter().map(|slot| (slot, self.gates[index(slot)].lock().openings)).collect())
     }
 
     /// Takes the fences down; with `owner`, everything goes there from now on.
@@ -127,11 +141,17 @@ impl Table {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
-    fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
-        if self.stopped.load(Ordering::SeqCst) {
-            return Err(TableError::Stopped);
-        }
+    /// That all of these slots exist, and that they can be fenced.
+    pub(super) fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
+        self.check_running()?;
         slots.last().map_or(Ok(()), |last| self.gate(last).map(|_| ()))
+    }
+
+    fn check_running(&self) -> Result<(), TableError> {
+        match self.stopped.load(Ordering::SeqCst) {
+            true => Err(TableError::Stopped),
+            false => Ok(()),
+        }
     }
 
     fn gate(&self, slot: Slot) -> Result<&Gate, TableError> {
@@ -179,11 +199,13 @@ struct State {
     backend: Option<Arc<Backend>>,
     fenced: bool,
     in_flight: usize,
+    /// How often the fence was taken down, or would have been.
+    openings: u64,
 }
 
 impl Gate {
     fn at(backend: Option<Arc<Backend>>) -> Self {
-        let state = Mutex::new(State { backend, fenced: false, in_flight: 0 });
+        let state = Mutex::new(State { backend, fenced: false, in_flight: 0, openings: 0 });
         Self { state, opened: Notify::new(), drained: Notify::new() }
     }
 
@@ -195,6 +217,7 @@ impl Gate {
         let mut state = self.lock();
         change(&mut state);
         state.fenced = false;
+        state.openings += 1;
         drop(state);
         self.opened.notify_waiters();
         // Whoever is still raising this fence must learn that it is gone.

@@ -153,3 +153,28 @@ async fn nobody_is_served_before_the_proxy_is_filled() {
     assert_eq!(rig.client(0).await.ask("SET a 1").await, "+OK");
     assert!(rig.codis.start_proxy(0).await.is_err(), "it runs");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dashboard_tells_of_a_proxy_that_does_not_answer() {
+    let rig = Rig::start().await;
+    let token = model(&rig, 1).await["token"].as_str().expect("it has one").to_owned();
+    let mut client = rig.client(1).await;
+    assert_eq!(client.ask(&format!("SET {} v", key(SLOT))).await, "+OK");
+    rig.codis.hang_proxy(1);
+    client.send(&format!("GET {}", key(SLOT))).await;
+    client.hears_nothing().await;
+    rig.until("a time-out in the statistics", async |_| rig.stats().await["proxy"]["stats"][&token]["timeout"] == true)
+        .await;
+    rig.codis.wake_proxy(1);
+    assert_eq!(client.receive().await, "$1\r\nv");
+    rig.until("an answer in the statistics", async |_| {
+        rig.stats().await["proxy"]["stats"][&token]["stats"]["online"] == true
+    })
+    .await;
+    rig.codis.hang_proxy(1);
+    client.send(&format!("SET {} w", key(SLOT))).await;
+    client.hears_nothing().await;
+    rig.codis.kill_proxy(1).await;
+    assert_eq!(client.receive().await, "", "what hangs can be killed");
+    assert_eq!(rig.source.run(&format!("GET {}", key(SLOT))), redis::Value::BulkString(b"v".to_vec()));
+}

@@ -60,12 +60,18 @@ impl Rig {
         slots[usize::from(slot)].clone()
     }
 
-    /// Locks a slot at a proxy with its whole record.
+    /// Locks a slot at a proxy and sees to it that it is locked.
     pub(super) async fn lock(&self, index: usize, slot: u16) {
+        let record = self.lock_for_a_moment(index, slot).await;
+        assert_eq!(self.slot(index, slot).await, record);
+    }
+
+    /// Locks a slot at a proxy with its whole record, which it returns. A push may come at any time.
+    pub(super) async fn lock_for_a_moment(&self, index: usize, slot: u16) -> Value {
         let mut record = self.slot(index, slot).await;
         record["locked"] = json!(true);
         assert_eq!(self.fill(index, record.clone()).await, ok());
-        assert_eq!(self.slot(index, slot).await, record);
+        record
     }
 
     pub(super) async fn assign(&self, slot: u16, group: i64) -> (u16, Value) {

@@ -32,7 +32,7 @@ async fn a_replica_that_is_down_breaks_every_lock() {
     rig.codis.server_down(replica.addr());
     assert_eq!(waiting.receive().await, "+OK", "the push took the lock down");
     for _ in 0..2 {
-        rig.lock(0, SLOT).await;
+        rig.lock_for_a_moment(0, SLOT).await;
         rig.until("the next push", async |codis| codis.locks().is_empty()).await;
     }
     let stats = rig.stats().await;
@@ -58,7 +58,7 @@ async fn servers_go_offline_and_come_back() {
     rig.codis.server_down(second);
     rig.until("the replica offline", async |_| state(1).await == 2).await;
     assert_eq!(rig.slot(0, SLOT).await["backend_addr"], source.to_string());
-    rig.lock(0, SLOT).await;
+    rig.lock_for_a_moment(0, SLOT).await;
     rig.until("a push all the same", async |codis| codis.locks().is_empty()).await;
     rig.codis.server_up(second);
     rig.until("the replica back", async |_| state(1).await == 0).await;

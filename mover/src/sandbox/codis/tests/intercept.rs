@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Doing something at an exact step of a request.
 
+use std::sync::Arc;
+
 use replication::Slot;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::harness::{Rig, fault, http, ok};
 use crate::sandbox::codis::{Action, Moment, Place, xauth};
@@ -40,17 +43,22 @@ async fn a_dashboard_can_be_killed_while_it_pushes() {
     for index in 0..2 {
         rig.lock(index, SLOT).await;
     }
-    let codis = rig.codis.clone();
+    let (codis, lost) = (rig.codis.clone(), Arc::new(Notify::new()));
     rig.codis.on_request(move |event| {
-        let codis = codis.clone();
+        let (codis, lost) = (codis.clone(), Arc::clone(&lost));
         async move {
-            if event.path.contains("/fillslots/") && event.moment == Moment::Before {
-                codis.kill_dashboard().await;
-                if event.place == Place::Proxy(1) {
-                    return Action::DropConnection;
+            match event.place {
+                Place::Proxy(0) if event.path.contains("/fillslots/") && event.moment == Moment::Before => {
+                    lost.notified().await;
+                    codis.kill_dashboard().await;
+                    Action::Continue
                 }
+                Place::Proxy(1) if event.path.contains("/fillslots/") => {
+                    lost.notify_one();
+                    Action::DropConnection
+                }
+                _ => Action::Continue,
             }
-            Action::Continue
         }
     });
     assert_eq!(assign(&rig).await, None);
