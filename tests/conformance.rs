@@ -2,8 +2,10 @@
 //! Everyone who routes clients here keeps the rules of `RoutingControl`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mover::routing::conformance::{Rig, check};
+use mover::routing::guard::{GuardOptions, Guarded};
 use mover::routing::{Codis, CodisOptions, Instruction, Manual, Operator, RoutingControl, Step};
 use mover::sandbox::codis::{self, CodisConfig, Intervals};
 use mover::sandbox::proxy::{Proxy, ProxyConfig};
@@ -61,6 +63,34 @@ async fn codis_keeps_the_rules() {
     };
     check(&rig.with_accident(accident)).await.unwrap();
     assert_eq!(codis.locks(), []);
+}
+
+/// The guard is a process of its own, with a control of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn codis_under_guard_keeps_the_rules() {
+    let nodes = Nodes::start().await.unwrap();
+    let config = CodisConfig { intervals: Intervals::brisk(), ..CodisConfig::pair(nodes.source(), nodes.target()) };
+    let codis = codis::Codis::start(config).await.unwrap();
+    let (source, target) = (nodes.source().to_string(), nodes.target().to_string());
+    let control = Codis::connect(CodisOptions::new(codis.dashboard_url(), &*source, &*target)).await.unwrap();
+    let line = format!(
+        "--routing codis --source {source} --target {target} --slot-count 1024 --job test --dashboard {}",
+        codis.dashboard_url()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let options = GuardOptions {
+        program: env!("CARGO_BIN_EXE_slotmover").into(),
+        state_dir: dir.path().to_owned(),
+        routing: line.split_whitespace().map(str::to_owned).collect(),
+        // No deadline comes in between.
+        max_lock: Duration::from_secs(60),
+    };
+    let guarded = Arc::new(Guarded::new(Arc::new(control), options).unwrap());
+    let rig = nodes.rig(Arc::clone(&guarded) as _, codis.proxy_addrs()).with_unknown_slot(Slot::new(1024));
+    check(&rig).await.unwrap();
+    guarded.finish().await.unwrap();
+    assert_eq!(codis.locks(), []);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 async fn start() -> (Nodes, Proxy) {

@@ -31,10 +31,10 @@ pub(super) async fn switch(control: &dyn RoutingControl, slots: &SlotSet) -> Res
     Ok(())
 }
 
-/// Whether the source owns all of the slots still.
-pub(super) async fn is_at_source(control: &dyn RoutingControl, slots: &SlotSet) -> Result<bool> {
+/// Whether all of the slots are with this owner.
+pub(super) async fn are_at(control: &dyn RoutingControl, slots: &SlotSet, owner: &Owner) -> Result<bool> {
     for slot in slots.iter() {
-        if control.owner(slot).await? != Owner::Source {
+        if control.owner(slot).await? != *owner {
             return Ok(false);
         }
     }

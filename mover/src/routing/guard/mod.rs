@@ -319,6 +319,8 @@ impl RoutingControl for Guarded {
         Box::pin(async move {
             if self.desk.lock().await.leave != Leave::Given
                 && let Err(why) = self.leave(slots).await?
+                // What is switched may be switched again.
+                && !act::are_at(&*self.inner, slots, &Owner::Target).await?
             {
                 return Err(Error::NotSwitched { what: why });
             }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::act;
 use super::journal::{Entry, Journal, Record, Slots};
-use crate::routing::{RoutingControl, Standing};
+use crate::routing::{Owner, RoutingControl, Standing};
 use crate::{BoxFuture, Error, Result};
 
 /// A job whose agent or guard lives and looks after its fence.
@@ -93,7 +93,7 @@ async fn must_switch(control: &dyn RoutingControl, last: &Entry) -> Result<bool>
     match last {
         Entry::Down | Entry::Raised { .. } | Entry::Prepared { .. } => Ok(false),
         Entry::MaySwitch { slots: Slots(slots) } | Entry::Switching { slots: Slots(slots) } => {
-            Ok(!act::is_at_source(control, slots).await? || control.holds(slots).await? == Standing::Holds)
+            Ok(!act::are_at(control, slots, &Owner::Source).await? || control.holds(slots).await? == Standing::Holds)
         }
     }
 }

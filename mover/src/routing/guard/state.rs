@@ -204,7 +204,15 @@ impl Watch {
                 self.fence = Fence::Raised { slots, deadline };
                 return Answer::Yes;
             }
-            Fence::Raised { .. } | Fence::MaySwitch { .. } => "a fence is up already",
+            // Again, for the first answer was lost or the agent begins anew: clients wait since the first time.
+            Fence::Raised { slots: up, deadline: first } | Fence::MaySwitch { slots: up, deadline: first }
+                if *up == slots =>
+            {
+                let deadline = deadline.min(*first);
+                self.fence = Fence::Raised { slots, deadline };
+                return Answer::Yes;
+            }
+            Fence::Raised { .. } | Fence::MaySwitch { .. } => "a fence of other slots is up already",
             Fence::Lowering { .. } | Fence::Lowered { .. } => "the guard is lowering the last fence",
             Fence::Switching { .. } => "the guard is switching the last slots",
             Fence::Finishing | Fence::Ended => "the guard is going",

@@ -155,8 +155,18 @@ fn a_fence_stays_down_until_its_agent_is_awake() {
 fn other_slots_get_no_leave() {
     let mut story = Story::raised();
     assert!(!story.ask(Request::Leave { slots: "1".parse().unwrap() }));
-    assert!(!story.ask(raise()), "one fence at a time");
+    assert!(!story.ask(Request::Raise { slots: "1".parse().unwrap(), within: HOUR }), "one fence at a time");
     assert!(!Story::begin().ask(Request::Leave { slots: slots() }));
+}
+
+#[test]
+fn a_fence_that_is_raised_again_keeps_its_deadline_and_loses_its_leave() {
+    let mut story = Story::may_switch();
+    let deadline = story.watch.wake();
+    assert!(story.ask(Request::Raise { slots: slots(), within: HOUR }));
+    assert_eq!(story.watch.wake(), deadline);
+    story.meet(Input::Closed);
+    assert!(story.lowers());
 }
 
 #[test]
@@ -210,7 +220,7 @@ fn step(choice: usize, story: &mut Story, up: &mut bool, leave: &mut bool) -> bo
     }
     match choice {
         0 => {
-            let raised = !*up && story.ask(raise());
+            let raised = story.ask(raise());
             (*up, *leave) = (*up || raised, *leave && !raised);
         }
         1 => *leave |= story.ask(Request::Leave { slots: slots() }),
@@ -245,5 +255,6 @@ fn ends(mut story: Story) {
     panic!("it never ends: {:?}", story.watch);
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
 const DEPTH: usize = 8;
 const CHOICES: usize = 10;

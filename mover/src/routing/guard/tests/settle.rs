@@ -20,6 +20,8 @@ async fn settled(entries: &[Entry], layer: Arc<Layer>) -> (Result<usize>, usize)
     let living = settle(dir.path(), &build, &|_| {}).await.unwrap();
     assert_eq!((living.len(), living[0].pid), (1, std::process::id()), "its agent lives");
     drop(journal);
+    // A child that another test forks at this moment holds the lock as well, until it executes its program.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let outcome = settle(dir.path(), &build, &|_| {}).await.map(|living| living.len());
     (outcome, Journal::all(dir.path()).unwrap().len())
 }
