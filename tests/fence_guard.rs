@@ -103,6 +103,20 @@ async fn the_next_move_lowers_what_agent_and_guard_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_next_move_waits_for_the_guard_of_a_dead_one() {
+    let scene = Hooked::start().await;
+    let mut agent = fenced_agent(&scene, LONG_LOCK).await;
+    agent.kill();
+    scene.unset("pause-raise");
+    scene.command().args(&["--replace"]).args(LONG_LOCK).run().assert_done();
+    let calls: Vec<_> = scene.calls().into_iter().filter(|call| !call.starts_with("holds")).collect();
+    let (guard, next) = calls.split_at(calls.len() - 2);
+    assert_eq!(next, ["raise 0-1023", "switch 0-1023"]);
+    assert_eq!((&*guard[0], guard[1..].iter().all(|call| call == "lower 0-1023")), ("raise 0-1023", true), "{calls:?}");
+    assert_eq!((guard.len(), scene.journals()), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fence_lower_completes_what_agent_and_guard_began_to_switch() {
     let scene = Hooked::start().await;
     half_switched(&scene);

@@ -90,8 +90,8 @@ enum Leave {
     #[default]
     None,
     Given,
-    /// It was asked and died over it.
-    Unknown,
+    /// It was asked, and the answer is not known or was no: it may be switching.
+    Asked,
 }
 
 impl Guarded {
@@ -159,10 +159,12 @@ impl Guarded {
     /// Tells the guard that the fence is being raised.
     async fn begin(&self, slots: &SlotSet) -> Result<()> {
         let mut desk = self.desk.lock().await;
-        desk.leave = Leave::None;
         let within = self.options.max_lock + GuardOptions::GRACE;
         match desk.ask(Request::Raise { slots: slots.clone(), within }).await? {
-            Answer::Yes => Ok(()),
+            Answer::Yes => {
+                desk.leave = Leave::None;
+                Ok(())
+            }
             Answer::No(why) => Err(Error::Routing { what: format!("no fence without its guard: {why}") }),
         }
     }
@@ -174,16 +176,15 @@ impl Guarded {
         // machine the journal may still say `raised`, and whoever lowers then asks the routing layer who the owner is.
         desk.written = None;
         desk.note(Entry::MaySwitch { slots: Slots(slots.clone()) })?;
+        // Before it is asked: our caller may stop waiting for the answer, and the guard has given leave all the same.
+        desk.leave = Leave::Asked;
         match desk.ask(Request::Leave { slots: slots.clone() }).await {
             Ok(Answer::Yes) => {
                 desk.leave = Leave::Given;
                 Ok(Ok(()))
             }
             Ok(Answer::No(why)) => Ok(Err(why)),
-            Err(error) => {
-                desk.leave = Leave::Unknown;
-                Ok(Err(error.to_string()))
-            }
+            Err(error) => Ok(Err(error.to_string())),
         }
     }
 

@@ -130,6 +130,18 @@ async fn no_switch_without_leave() {
 }
 
 #[tokio::test]
+async fn leave_that_nobody_waited_for_is_taken_back() {
+    let scene = Scene::new("leave) sleep 0.3; echo $n yes;;");
+    let five = slots("5");
+    scene.guarded.raise(&five).await.unwrap();
+    let hasty = tokio::time::timeout(Duration::from_millis(50), scene.guarded.holds(&five)).await;
+    assert!(hasty.is_err(), "{hasty:?}");
+    scene.guarded.lower(&five).await.unwrap();
+    scene.guarded.finish().await.unwrap();
+    assert_eq!(scene.asked(), ["start", "raise", "leave", "withdraw", "lowered", "end"]);
+}
+
+#[tokio::test]
 async fn a_fence_that_broke_needs_no_leave() {
     let scene = Scene::new("");
     scene.guarded.raise(&slots("5")).await.unwrap();
