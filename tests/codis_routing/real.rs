@@ -108,6 +108,21 @@ async fn a_real_proxy_that_restarts_breaks_the_fence() {
     assert_eq!(real.owner().await, Owner::Target);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_whose_switch_a_real_dashboard_refuses_go_on_at_the_source() {
+    let Some(real) = Real::start().await else { return };
+    let slots = slots();
+    steps::raise(&real.routing, &slots).await;
+    order(real.dashboard, "group/del", &format!("/2/{}", real.target), "");
+    order(real.dashboard, "group/remove", "/2", "");
+    let fault = real.routing.switch(&slots).await.unwrap_err().to_string();
+    assert!(fault.contains("group-[2] doesn't exist"), "{fault}");
+    steps::lower(&real.routing, &slots).await;
+    let client = Waiting::get(real.clients[1], &key_of(Slot::new(500)));
+    assert_eq!(client.answer(), "+OK");
+    assert_eq!(real.owner().await, Owner::Source);
+}
+
 /// A dashboard and two proxies before two nodes that answer everything with `OK`.
 struct Real {
     programs: PathBuf,
@@ -116,6 +131,7 @@ struct Real {
     admins: [SocketAddr; 2],
     clients: [SocketAddr; 2],
     children: [Option<Process>; 3],
+    target: String,
     routing: Codis,
 }
 
@@ -147,10 +163,10 @@ impl Real {
         let mappings: Vec<_> = (0..1024).map(|id| format!(r#"{{"id":{id},"group_id":1}}"#)).collect();
         order(dashboard, "slots/assign", "", &format!("[{}]", mappings.join(",")));
         let [source, target] = nodes.map(|node| node.addr().to_string());
-        let mut options = CodisOptions::new(dashboard.to_string(), source, target);
+        let mut options = CodisOptions::new(dashboard.to_string(), source, target.clone());
         options.product_auth = Password::new("");
         let routing = Codis::connect(options).await.unwrap();
-        let real = Self { programs, directory, dashboard, admins, clients, children, routing };
+        let real = Self { programs, directory, dashboard, admins, clients, children, target, routing };
         real.until_two_proxies().await;
         Some(real)
     }
