@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State, connect_info::Connected};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State, connect_info::Connected};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -45,6 +45,8 @@ impl Front {
         let door = Door { listener: TcpListener::bind(addr).await?, process: Arc::clone(&self.process) };
         let process = Arc::clone(&self.process);
         let router = router.fallback(not_found).method_not_allowed_fallback(not_found);
+        // What is read is bounded where it is read.
+        let router = router.layer(DefaultBodyLimit::disable());
         let router = router.layer(middleware::from_fn_with_state(Arc::new(self), handle));
         process.spawn(async {
             let serving = axum::serve(door, router.into_make_service_with_connect_info::<Line>());

@@ -13,8 +13,9 @@
 //! proxy that hangs, and a mapping that is committed although a proxy could not be told.
 //!
 //! This it does not share: keys are not moved by a native migration, and a slot in one is served by its new node at once;
-//! reads always go to the master; replicas are never promoted; clients need no password; and a command that touches more
-//! than its own key is refused.
+//! reads always go to the master; replicas are never promoted; a request waits for its node without a limit, where Codis
+//! gives up after 30 s and the node may run it later; clients need no password; a command that touches more than its own
+//! key is refused; groups cannot be changed; and answers are never compressed.
 
 mod client;
 mod config;
@@ -160,7 +161,7 @@ impl Codis {
     /// The locks that proxies hold, by proxy and slot.
     pub fn locks(&self) -> Vec<(usize, Slot)> {
         let seats = self.cluster.seats();
-        let servers = seats.iter().enumerate().filter_map(|(index, seat)| Some((index, seat.server.as_ref()?)));
+        let servers = seats.iter().enumerate().filter_map(|(index, seat)| Some((index, seat.running()?)));
         let mut locks = Vec::new();
         for (index, server) in servers {
             let records = server.records();
@@ -211,8 +212,9 @@ impl Cluster {
         self.dashboard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A proxy that runs.
     fn server(&self, index: usize) -> Option<Arc<ProxyServer>> {
-        self.seats().get(index)?.server.clone()
+        self.seats().get(index)?.running().cloned()
     }
 
     async fn start_server(&self, index: usize) -> Result<Arc<ProxyServer>, CodisError> {
@@ -223,6 +225,13 @@ impl Cluster {
         };
         let started = ProxyServer::start(&self.config, index, addrs, self.port.addr(), &self.interceptor).await;
         started.map_err(CodisError::Listen)
+    }
+}
+
+impl Seat {
+    /// The proxy, unless it was killed or has ended by itself.
+    fn running(&self) -> Option<&Arc<ProxyServer>> {
+        self.server.as_ref().filter(|server| !server.process.has_ended())
     }
 }
 

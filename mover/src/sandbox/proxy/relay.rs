@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::backend::{Backend, Node};
 use super::pool::Pool;
 use super::session;
-use super::table::{Table, TableError};
+use super::table::Table;
 use crate::sandbox::pulse::Pulse;
 
 /// A running relay. Dropping it ends it as [`stop`](Self::stop) does, without waiting.
@@ -169,7 +169,7 @@ impl Filler<'_> {
         then: impl FnOnce(),
     ) -> Result<(), crate::Error> {
         let table = &self.shared.table;
-        table.fence(&[slot].into_iter().collect()).await.map_err(|error: TableError| crate::Error::from(error))?;
+        table.fence_one(slot).await?;
         self.shared.pulse.beat().await;
         let node = |addr: &str| Node { addr: Arc::from(addr), password: password.map(str::to_owned) };
         let backend = addr.map(|addr| self.shared.pool.join(&node(addr)));

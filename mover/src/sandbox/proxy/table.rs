@@ -86,6 +86,14 @@ impl Table {
         self.check(slots)
     }
 
+    /// The same for one slot.
+    pub(super) async fn fence_one(&self, slot: Slot) -> Result<(), TableError> {
+        let gate = self.gate(slot)?;
+        gate.lock().fenced = true;
+        gate.drained(slot).await?;
+        self.check_running()
+    }
+
     /// Whether all of the slots are fenced and none has a request on its way.
     pub(super) fn fenced(&self, slots: &SlotSet) -> Result<bool, TableError> {
         self.check(slots)?;
@@ -128,10 +136,15 @@ impl Table {
     }
 
     fn check(&self, slots: &SlotSet) -> Result<(), TableError> {
-        if self.stopped.load(Ordering::SeqCst) {
-            return Err(TableError::Stopped);
-        }
+        self.check_running()?;
         slots.last().map_or(Ok(()), |last| self.gate(last).map(|_| ()))
+    }
+
+    fn check_running(&self) -> Result<(), TableError> {
+        match self.stopped.load(Ordering::SeqCst) {
+            true => Err(TableError::Stopped),
+            false => Ok(()),
+        }
     }
 
     fn gate(&self, slot: Slot) -> Result<&Gate, TableError> {

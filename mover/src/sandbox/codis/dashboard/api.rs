@@ -50,7 +50,7 @@ async fn model(State(dashboard): Server) -> Answer {
 }
 
 async fn overview(State(dashboard): Server) -> Answer {
-    let stats = dashboard.lock().await.stats();
+    let topom = dashboard.lock().await;
     let config = json!({
         "coordinator_name": "memory",
         "admin_addr": dashboard.model.admin_addr,
@@ -61,13 +61,13 @@ async fn overview(State(dashboard): Server) -> Answer {
     });
     let version = "sandbox";
     let model = &dashboard.model;
-    let overview = json!({ "version": version, "compile": version, "config": config, "model": model, "stats": stats });
-    Ok(Json::of(&overview))
+    Ok(Json::of(&json!({
+        "version": version, "compile": version, "config": config, "model": model, "stats": topom.stats(),
+    })))
 }
 
 async fn open_stats(State(dashboard): Server) -> Answer {
-    let stats = dashboard.lock().await.stats();
-    Ok(Json::of(&stats))
+    Ok(Json::of(&dashboard.lock().await.stats()))
 }
 
 async fn open_slots(State(dashboard): Server) -> Answer {
@@ -80,8 +80,7 @@ async fn xping(State(dashboard): Server, Path(xauth): Path<String>) -> Answer {
 }
 
 async fn stats(State(dashboard): Server, Path(xauth): Path<String>) -> Answer {
-    let stats = dashboard.enter(&xauth).await?.stats();
-    Ok(Json::of(&stats))
+    Ok(Json::of(&dashboard.enter(&xauth).await?.stats()))
 }
 
 async fn slots(State(dashboard): Server, Path(xauth): Path<String>) -> Answer {

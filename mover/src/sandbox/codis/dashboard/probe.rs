@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::sandbox::reply::{Measure, Reply};
 
-/// The fields of `INFO`.
+/// What `INFO replication` says, by field.
 ///
 /// # Errors
 /// When the server cannot be reached or does not like the password.
@@ -20,7 +20,7 @@ pub(super) async fn info(addr: &str, password: Option<&str>) -> io::Result<BTree
     if let Some(password) = password {
         ask(&mut stream, &["AUTH", password]).await?;
     }
-    match ask(&mut stream, &["INFO"]).await? {
+    match ask(&mut stream, &["INFO", "replication"]).await? {
         Reply::Bulk(Some(text)) => Ok(fields(&text)),
         other => Err(io::Error::other(format!("INFO was answered {other:?}"))),
     }

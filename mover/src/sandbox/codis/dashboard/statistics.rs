@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use super::{Dashboard, Topom, probe};
 use crate::sandbox::codis::client;
 use crate::sandbox::codis::front::Fault;
+use crate::sandbox::codis::model::{Group, ProxyModel, SlotMapping};
 use crate::sandbox::codis::process::unix_seconds;
 
 impl Dashboard {
@@ -66,26 +68,43 @@ impl Dashboard {
     }
 }
 
+/// Everything, in the form of `/topom/stats`.
+#[derive(Serialize)]
+pub(super) struct Stats<'a> {
+    closed: bool,
+    slots: &'a [SlotMapping],
+    group: Listed<'a, Group>,
+    proxy: Listed<'a, ProxyModel>,
+    slot_action: Value,
+    sentinels: Value,
+}
+
+/// Models and what they were last heard to say.
+#[derive(Serialize)]
+struct Listed<'a, T> {
+    models: Vec<&'a T>,
+    stats: &'a BTreeMap<String, Value>,
+}
+
 impl Topom {
-    /// Everything, in the form of `/topom/stats`.
-    pub(super) fn stats(&self) -> Value {
+    /// One picture of it all.
+    pub(super) fn stats(&self) -> Stats<'_> {
         let known = &self.known;
         let mut proxies: Vec<_> = known.proxies.values().collect();
         proxies.sort_by_key(|proxy| proxy.id);
-        let groups: Vec<_> = known.groups.values().collect();
-        json!({
-            "closed": false,
-            "slots": known.slots,
-            "group": { "models": groups, "stats": self.server_stats },
-            "proxy": { "models": proxies, "stats": self.proxy_stats },
-            "slot_action": {
+        Stats {
+            closed: false,
+            slots: &known.slots,
+            group: Listed { models: known.groups.values().collect(), stats: &self.server_stats },
+            proxy: Listed { models: proxies, stats: &self.proxy_stats },
+            slot_action: json!({
                 "interval": self.interval,
                 "disabled": self.disabled,
                 "progress": { "status": "" },
                 "executor": self.executor,
-            },
-            "sentinels": { "model": { "out_of_sync": false }, "stats": {}, "masters": {} },
-        })
+            }),
+            sentinels: json!({ "model": { "out_of_sync": false }, "stats": {}, "masters": {} }),
+        }
     }
 }
 
