@@ -16,6 +16,7 @@ mod harness;
 mod inspect;
 mod interruption;
 mod negative_control;
+mod one_busy_slot;
 mod real_input;
 mod sandbox;
 mod tidy;
