@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mover::Error;
 use mover::endpoint::Password;
 use mover::routing::{Codis, CodisOptions, Owner, Readiness, RoutingControl, Standing};
 use replication::{Slot, SlotSet};
@@ -115,8 +116,8 @@ async fn slots_whose_switch_a_real_dashboard_refuses_go_on_at_the_source() {
     steps::raise(&real.routing, &slots).await;
     order(real.dashboard, "group/del", &format!("/2/{}", real.target), "");
     order(real.dashboard, "group/remove", "/2", "");
-    let fault = real.routing.switch(&slots).await.unwrap_err().to_string();
-    assert!(fault.contains("group-[2] doesn't exist"), "{fault}");
+    let fault = real.routing.switch(&slots).await.unwrap_err();
+    assert!(matches!(&fault, Error::NotSwitched { what } if what.contains("group-[2] doesn't exist")), "{fault:?}");
     steps::lower(&real.routing, &slots).await;
     let client = Waiting::get(real.clients[1], &key_of(Slot::new(500)));
     assert_eq!(client.answer(), "+OK");

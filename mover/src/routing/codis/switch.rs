@@ -75,8 +75,16 @@ impl Core {
         self.cluster.assign(&mappings, Purpose::Switch, PATIENCE).wait().await
     }
 
-    /// Sends clients on to the target without the dashboard when it is the dashboard that fails.
+    /// What to say of a switch that is not complete. When the dashboard will not have it, that is the end of it; when it is
+    /// the dashboard that fails, clients are sent on to the target without it.
     async fn not_switched(&self, slots: &SlotSet, view: &View, what: &str, sent: Option<Fault>) -> Error {
+        if let Some(refused @ Fault::Refused { .. }) = &sent
+            && self.is_back(slots).await
+        {
+            let dashboard = self.cluster.dashboard();
+            let what = format!("the dashboard at {dashboard} will not switch slots {slots}, it {refused}");
+            return Error::NotSwitched { what };
+        }
         let sent = sent.map(|fault| format!(" (the dashboard {fault})")).unwrap_or_default();
         if let Ok(overview) = &view.overview {
             // A proxy that was taken from the list is not told by the dashboard.
