@@ -19,6 +19,7 @@ mod hooks;
 mod inspect;
 mod interruption;
 mod negative_control;
+mod one_busy_slot;
 mod real_input;
 mod sandbox;
 mod tidy;

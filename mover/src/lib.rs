@@ -11,7 +11,7 @@
 //! it ends with a [`Report`] or an [`Error`] that says which [`Side`] failed and what [`Remedy`] helps.
 //!
 //! Whoever embeds it writes one thing: a [`RoutingControl`](routing::RoutingControl) over its own table of slots, held to
-//! the trait's rules by [`routing::conformance`]. A job may be spawned, dropped and run beside others; it needs a tokio
+//! the trait's rules by [`routing::conformance`]. A job may be spawned and moved between threads; it needs a tokio
 //! runtime with time and network, and logs with `tracing`. It reads the source's files, so it runs where the source does.
 //!
 //! ```
@@ -36,7 +36,7 @@
 //!         .target(target)
 //!         .routing(routing)
 //!         .rate("8MiB/s".parse()?)
-//!         .max_lock(Duration::from_millis(100))
+//!         .max_lock(Duration::from_millis(200))
 //!         .build()?;
 //!     let (control, mut updates) = (job.control(), job.updates(Duration::from_secs(1)));
 //!     let running = tokio::spawn(job.run());

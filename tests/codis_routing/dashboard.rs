@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mover::routing::{Owner, RoutingControl};
 use mover::sandbox::codis::{Action, Event, Moment, Place};
 
+use super::steps;
 use super::world::World;
 use crate::harness::{HANG, until};
 
@@ -189,20 +190,20 @@ async fn a_lower_while_a_switch_is_under_way_goes_forward() {
 async fn a_fresh_process_lowers_what_it_finds() {
     let world = World::start().await;
     world.raise().await;
-    world.another().await.lower(&world.slots).await.unwrap();
+    steps::lower(&world.another().await, &world.slots).await;
     world.assert_untouched();
 
     world.raise().await;
     let fresh = world.another().await;
     world.codis.kill_dashboard().await;
-    fresh.lower(&world.slots).await.unwrap();
+    steps::lower(&fresh, &world.slots).await;
     world.assert_untouched();
     world.codis.start_dashboard().await.unwrap();
 
     world.lower().await;
     world.raise().await;
     world.switch().await;
-    world.another().await.lower(&world.slots).await.unwrap();
+    steps::lower(&world.another().await, &world.slots).await;
     assert_eq!(world.owner().await, Owner::Target, "it gives nothing back");
 }
 
@@ -215,7 +216,7 @@ async fn a_fresh_process_switches_again_what_was_switched_in_part() {
     world.codis.start_dashboard().await.unwrap();
     let fresh = world.another().await;
     assert!(matches!(fresh.owner(world.first()).await.unwrap(), Owner::Other(_)));
-    fresh.switch(&world.slots).await.unwrap();
+    steps::switch(&fresh, &world.slots).await;
     assert_eq!(fresh.owner(world.first()).await.unwrap(), Owner::Target);
     until("nothing is locked", || world.locks() == 0).await;
 }
@@ -240,7 +241,7 @@ async fn a_fresh_process_takes_nothing_back_that_was_switched() {
         if dead {
             world.codis.kill_dashboard().await;
         }
-        fresh.lower(&world.slots).await.unwrap();
+        steps::lower(&fresh, &world.slots).await;
         assert!(world.is_at(1, world.target), "dashboard dead: {dead}");
     }
 }

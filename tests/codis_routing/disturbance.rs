@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What others do with the same slots meanwhile: the dashboard's checks and moves, operators, another agent.
 
-use mover::routing::{Owner, RoutingControl, Standing};
+use mover::routing::{Owner, RoutingControl};
 use replication::Slot;
 
+use super::steps;
 use super::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,15 +83,12 @@ async fn two_agents_see_each_other() {
     // It has done nothing.
     world.holds().await;
     // It lowers what it finds, as after a crash, and raises its own.
-    other.lower(&world.slots).await.unwrap();
-    other.raise(&world.slots).await.unwrap();
+    steps::lower(&other, &world.slots).await;
+    steps::raise(&other, &world.slots).await;
     world.broken("not with ours").await;
     world.lower().await;
-    assert_eq!(
-        other.holds(&world.slots).await.unwrap(),
-        Standing::Holds,
-        "the lock of another is not ours to take off"
-    );
-    other.switch(&world.slots).await.unwrap();
+    // The lock of another is not ours to take off.
+    steps::holds(&other, &world.slots).await;
+    steps::switch(&other, &world.slots).await;
     assert_eq!(world.owner().await, Owner::Target);
 }

@@ -6,4 +6,6 @@ mod cutover;
 mod dashboard;
 mod disturbance;
 mod proxy;
+mod real;
+mod steps;
 mod world;

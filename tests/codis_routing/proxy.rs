@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mover::routing::{Owner, RoutingControl};
 use mover::sandbox::codis::{Action, Moment, Place};
 
-use super::world::{SlowNode, Waiting, World};
+use super::world::{SlowNode, Waiting, World, call};
 use crate::harness::until;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,4 +207,36 @@ async fn a_slow_request_in_flight_keeps_the_fence_from_being_up() {
     world.assert_untouched();
     world.raise().await;
     world.switch().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_was_taken_from_the_dashboard_is_served_by_hand() {
+    let world = World::start().await;
+    world.raise().await;
+    unlist(&world, 1);
+    world.broken(&format!("{} has left the dashboard", world.admin(1))).await;
+    world.lower().await;
+    world.assert_untouched();
+
+    let world = World::start().await;
+    world.raise().await;
+    unlist(&world, 1);
+    world.switch().await;
+    assert!(world.is_at(0, world.target) && world.is_at(1, world.target), "its clients would wait for ever");
+}
+
+/// Has the dashboard forget a proxy that lives on.
+fn unlist(world: &World, proxy: usize) {
+    let admin = world.codis.admin_addrs()[proxy];
+    let model = call(admin, "GET", "/api/proxy/model", "");
+    let (_, token) = model.split_once("\"token\": \"").unwrap();
+    let (token, _) = token.split_once('"').unwrap();
+    world.codis.on_request(|event| async move {
+        match event.path.contains("/shutdown/") {
+            true => Action::DropConnection,
+            false => Action::Continue,
+        }
+    });
+    world.order("proxy/remove", &format!("/{token}/1"));
+    world.codis.off_request();
 }

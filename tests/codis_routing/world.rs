@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mover::endpoint::Password;
-use mover::routing::{Codis, CodisOptions, Owner, Readiness, RoutingControl, Standing};
+use mover::routing::{Codis, CodisOptions, Owner, Readiness, RoutingControl};
 use mover::sandbox::codis::{self, CodisConfig, Intervals};
 use replication::{Slot, SlotCount, SlotSet};
 use tokio::sync::watch;
 
+use super::steps::{self, STEP};
 use crate::harness::{HANG, Stub};
 
 pub(super) struct World {
@@ -53,14 +54,7 @@ impl World {
 
     /// Waits until a fence may be raised.
     pub(super) async fn ready(&self) {
-        let begin = Instant::now();
-        loop {
-            match self.routing.preconditions(&self.slots).await.unwrap() {
-                Readiness::Ready => return,
-                Readiness::NotYet(why) => assert!(begin.elapsed() < HANG, "never ready: {why}"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        steps::ready(&self.routing, &self.slots).await;
     }
 
     /// Waits until no fence may be raised for a reason that says `what`.
@@ -72,65 +66,29 @@ impl World {
                 Readiness::NotYet(why) if why.contains(what) => return,
                 _ => assert!(begin.elapsed() < HANG, "{readiness:?} never says {what}"),
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(STEP).await;
         }
     }
 
-    /// Waits until a fence may be raised, and raises it. A busy machine may need a second attempt.
     pub(super) async fn raise(&self) {
-        let begin = Instant::now();
-        loop {
-            self.ready().await;
-            match self.routing.raise(&self.slots).await {
-                Ok(()) => break,
-                Err(error) => assert!(begin.elapsed() < HANG, "{error}"),
-            }
-            self.lower().await;
-        }
+        steps::raise(&self.routing, &self.slots).await;
         assert_eq!(self.locks(), self.codis.admin_addrs().len() * self.slots.len());
     }
 
-    /// Waits until the layer says that the fence holds.
     pub(super) async fn holds(&self) {
-        let begin = Instant::now();
-        loop {
-            let standing = self.routing.holds(&self.slots).await;
-            match &standing {
-                Ok(Standing::Holds) => return,
-                _ => assert!(begin.elapsed() < HANG, "{standing:?}"),
-            }
-        }
+        steps::holds(&self.routing, &self.slots).await;
     }
 
-    /// Waits until it is seen that the fence is broken, by something that says `what`.
     pub(super) async fn broken(&self, what: &str) {
-        let begin = Instant::now();
-        loop {
-            let standing = self.routing.holds(&self.slots).await;
-            match &standing {
-                Ok(Standing::Broken(why)) if why.contains(what) => return,
-                _ => assert!(begin.elapsed() < HANG, "{standing:?} never says {what}"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        steps::broken(&self.routing, &self.slots, what).await;
     }
 
-    /// Lowers again and again, as a job does.
     pub(super) async fn lower(&self) {
-        let begin = Instant::now();
-        while let Err(error) = self.routing.lower(&self.slots).await {
-            assert!(begin.elapsed() < HANG, "{error}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        steps::lower(&self.routing, &self.slots).await;
     }
 
-    /// Switches again and again, as a job does.
     pub(super) async fn switch(&self) {
-        let begin = Instant::now();
-        while let Err(error) = self.routing.switch(&self.slots).await {
-            assert!(begin.elapsed() < HANG, "{error}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        steps::switch(&self.routing, &self.slots).await;
     }
 
     pub(super) async fn owner(&self) -> Owner {
@@ -148,8 +106,7 @@ impl World {
 
     /// A key of the first slot.
     pub(super) fn key(&self) -> String {
-        let keys = (0..).map(|number| format!("key:{number}"));
-        keys.into_iter().find(|key| SlotCount::CODIS.slot_of(key.as_bytes()) == self.first()).unwrap()
+        key_of(self.first())
     }
 
     /// How many locks there are at all proxies.
@@ -181,22 +138,34 @@ impl World {
 
     /// What an operator sends to the dashboard.
     pub(super) fn order(&self, what: &str, arguments: &str) {
-        let answer = order(&self.codis, what, arguments);
-        assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
+        let url = self.codis.dashboard_url();
+        let dashboard = url.strip_prefix("http://").unwrap().parse().unwrap();
+        order(dashboard, what, arguments, "");
     }
 }
 
-/// Sends `PUT /api/topom/<what>/<xauth><arguments>`.
-fn order(codis: &codis::Codis, what: &str, arguments: &str) -> String {
-    let url = codis.dashboard_url();
-    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+/// Sends `PUT /api/topom/<what>/<xauth><arguments>` to a dashboard, which must do it.
+pub(super) fn order(dashboard: SocketAddr, what: &str, arguments: &str, body: &str) {
     // Of the product `demo`.
     let xauth = "c32db19baf104a834a2d07a99c55a19a";
-    let head = format!("PUT /api/topom/{what}/{xauth}{arguments} HTTP/1.1\r\nHost: d\r\n");
-    write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    let answer = call(dashboard, "PUT", &format!("/api/topom/{what}/{xauth}{arguments}"), body);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
+}
+
+/// What a server answers, head and all.
+pub(super) fn call(server: SocketAddr, method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    let (length, close) = (body.len(), "Connection: close");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: d\r\nContent-Length: {length}\r\n{close}\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
-    BufReader::new(stream).read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// A key of a slot.
+pub(super) fn key_of(slot: Slot) -> String {
+    let keys = (0..).map(|number| format!("key:{number}"));
+    keys.into_iter().find(|key| SlotCount::CODIS.slot_of(key.as_bytes()) == slot).unwrap()
 }
 
 fn options(codis: &codis::Codis, product_auth: &str, source: SocketAddr, target: SocketAddr) -> CodisOptions {
@@ -242,6 +211,7 @@ impl SlowNode {
             let Ok(line) = line else { return };
             let answer = match &*line {
                 "INFO" => "$13\r\nrole:master\r\n\r\n",
+                "SLOTSINFO" => "*0\r\n",
                 "PING" => "+PONG\r\n",
                 _ if line.starts_with("key:") => {
                     while *slow.borrow() {

@@ -62,7 +62,8 @@ fn count(addr: SocketAddr, key: &str, stop: &AtomicBool) -> Tally {
             let answer = increment(&mut stream, key);
             tally.longest = tally.longest.max(begin.elapsed());
             match answer.as_deref().map(str::trim_end) {
-                Ok("") | Err(_) => break,
+                // A proxy that has been started and is not ready to serve is like one that is not there.
+                Ok("" | "-ERR router is not online") | Err(_) => break,
                 Ok(line) => match line.strip_prefix(':').map(str::parse::<i64>) {
                     Some(Ok(value)) => {
                         assert!(value > last, "{key} went from {last} back to {value}");

@@ -13,6 +13,7 @@ use mover::sandbox::load::{Load, LoadConfig, Tag};
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::{Error, Job, JobOptions, Side};
 use replication::{Slot, SlotCount, SlotSet};
+use tracing_subscriber::EnvFilter;
 
 use super::{Counting, HANG, Valve, endpoint};
 
@@ -45,6 +46,7 @@ pub(crate) enum Step {
 impl Trial {
     /// All slots at the source, and a replica of it in the eyes of the dashboard.
     pub(crate) async fn start(dir: &Path) -> Self {
+        log();
         let source = Node::start(NodeConfig::new(dir.join("source"))).await.unwrap();
         let target = Node::start(NodeConfig::new(dir.join("target"))).await.unwrap();
         let (valve, replica) = (Valve::before(source.addr()).await, Valve::before(source.addr()).await);
@@ -163,13 +165,20 @@ impl Step {
             Self::LockAsked(index) => is_lock && event.place == Place::Proxy(index) && event.moment == Moment::Before,
             Self::Locked(index) => is_lock && event.place == Place::Proxy(index) && event.moment == Moment::After,
             Self::LastLook => {
-                let is_look = event.place == Place::Dashboard && event.path.contains("/stats");
+                let is_look = event.place == Place::Dashboard && event.path.starts_with("/topom");
                 is_look && event.moment == Moment::Before && codis.locks().len() > 1
             }
             Self::SwitchAsked => is_switch && event.moment == Moment::Before,
             Self::Switched => is_switch && event.moment == Moment::After,
         }
     }
+}
+
+/// Shows what goes on where SLOTMOVER_LOG asks for it.
+fn log() {
+    let Ok(filter) = EnvFilter::try_from_env("SLOTMOVER_LOG") else { return };
+    // Another test may have done so.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
 
 /// Few, so that much happens in each.

@@ -45,7 +45,7 @@ impl Core {
     }
 
     /// Whether a switch that was sent has not happened and will not any more.
-    async fn is_back(&self, slots: &SlotSet) -> bool {
+    pub(super) async fn is_back(&self, slots: &SlotSet) -> bool {
         let forwarded = self.sent(slots).is_some_and(|sent| sent.forwarded);
         if forwarded || !self.cluster.calls().unanswered(Purpose::Switch, slots).is_empty() {
             return false;

@@ -7,14 +7,14 @@
 
 use std::time::{Duration, Instant};
 
-use replication::SlotSet;
+use replication::{Slot, SlotSet};
 use tracing::warn;
 
 use crate::routing::codis::calls::{Purpose, overlap};
 use crate::routing::codis::check;
 use crate::routing::codis::core::{Core, Fence, Sent, View};
 use crate::routing::codis::http::Fault;
-use crate::routing::codis::model::{Mapping, Proxy, Record};
+use crate::routing::codis::model::{Mapping, Proxy, Record, Stats};
 use crate::routing::codis::nonce::Nonce;
 use crate::routing::codis::topology::Side;
 use crate::{Error, Result};
@@ -75,13 +75,29 @@ impl Core {
         self.cluster.assign(&mappings, Purpose::Switch, PATIENCE).wait().await
     }
 
-    /// Sends clients on to the target without the dashboard when it is the dashboard that fails.
+    /// What to say of a switch that is not complete. When the dashboard will not have it, that is the end of it; when it is
+    /// the dashboard that fails, clients are sent on to the target without it.
     async fn not_switched(&self, slots: &SlotSet, view: &View, what: &str, sent: Option<Fault>) -> Error {
+        if let Some(refused @ Fault::Refused { .. }) = &sent
+            && self.is_back(slots).await
+        {
+            let dashboard = self.cluster.dashboard();
+            let what = format!("the dashboard at {dashboard} will not switch slots {slots}, it {refused}");
+            return Error::NotSwitched { what };
+        }
         let sent = sent.map(|fault| format!(" (the dashboard {fault})")).unwrap_or_default();
-        if view.overview.is_ok() {
+        if let Ok(overview) = &view.overview {
+            // A proxy that was taken from the list is not told by the dashboard.
+            let stats = &overview.stats;
+            if self.is_mapped(stats, slots) {
+                self.forward(slots, view, |proxy| !stats.proxy.models.contains(proxy)).await;
+            }
             return Error::Routing { what: format!("the switch of slots {slots} is not complete: {what}{sent}") };
         }
-        self.forward(slots, view).await;
+        for sent in self.memory().switches.iter_mut().filter(|sent| overlap(&sent.slots, slots)) {
+            sent.forwarded = true;
+        }
+        self.forward(slots, view, |_| true).await;
         let dashboard = self.cluster.dashboard();
         let what = format!(
             "the dashboard at {dashboard} does not say that it has switched slots {slots}{sent}. Clients were sent to \
@@ -92,15 +108,17 @@ impl Core {
         Error::Routing { what }
     }
 
-    /// Fills the target in at each proxy that we hold, or that sends clients to the source.
-    async fn forward(&self, slots: &SlotSet, view: &View) {
-        for sent in self.memory().switches.iter_mut().filter(|sent| overlap(&sent.slots, slots)) {
-            sent.forwarded = true;
-        }
+    /// Whether the dashboard says that the target has all of the slots.
+    fn is_mapped(&self, stats: &Stats, slots: &SlotSet) -> bool {
+        slots.iter().all(|slot| stats.mapping(slot).is_some_and(|mapping| is_there(mapping, &self.sides.target)))
+    }
+
+    /// Fills the target in at each `wanted` proxy that we hold, or that sends clients to the source.
+    async fn forward(&self, slots: &SlotSet, view: &View, wanted: impl Fn(&Proxy) -> bool) {
         let (source, target) = (&self.sides.source, &self.sides.target);
         let mark = self.fence(slots).map(|fence| fence.nonce);
         let mut fills = Vec::new();
-        for (proxy, records) in &view.proxies {
+        for (proxy, records) in view.proxies.iter().filter(|(proxy, _)| wanted(proxy)) {
             let Ok(records) = records else { continue };
             let records: Vec<_> = records.iter().filter_map(|record| forwarded(record, source, target, mark)).collect();
             if !records.is_empty() {
@@ -132,8 +150,8 @@ impl Arrival {
         let mut arrival = Self::default();
         if let Ok(overview) = &view.overview {
             let stats = &overview.stats;
-            let is_there = |mapping: &Mapping| mapping.group_id == target.group && !check::is_active(mapping);
-            if let Some(slot) = slots.iter().find(|slot| !stats.mapping(*slot).is_some_and(is_there)) {
+            let is_there = |slot: &Slot| stats.mapping(*slot).is_some_and(|mapping| is_there(mapping, target));
+            if let Some(slot) = slots.iter().find(|slot| !is_there(slot)) {
                 let group = stats.mapping(slot).map(|mapping| mapping.group_id).unwrap_or_default();
                 arrival.faults.push(format!("the dashboard says that slot {slot} is in {group}"));
             }
@@ -186,6 +204,10 @@ impl Arrival {
             );
         }
     }
+}
+
+fn is_there(mapping: &Mapping, target: &Side) -> bool {
+    mapping.group_id == target.group && !check::is_active(mapping)
 }
 
 fn elsewhere(record: &Record, target: &Side) -> Option<String> {

@@ -130,7 +130,7 @@ impl Demo {
             seed: options.seed,
             hyperloglogs: true,
             // A HyperLogLog and a few hundred keys per writer and slot are enough to meet every type in every slot.
-            ..LoadConfig::new(front.addrs()[0], options.tags())
+            ..LoadConfig::new(front.addrs(), options.tags())
         };
         let load = Load::start(config).await?;
         Ok(Self { options, source, target, front, load, filled })

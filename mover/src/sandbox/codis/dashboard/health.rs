@@ -51,20 +51,21 @@ impl Dashboard {
     async fn judge(&self, topom: &mut Topom, group: i64, index: usize, role: io::Result<String>) {
         let servers = topom.known.groups.get_mut(&group).map(|group| &mut group.servers);
         let Some(server) = servers.and_then(|servers| servers.get_mut(index)) else { return };
-        let push = match role {
-            Ok(role) => server.has_answered(role) == OFFLINE,
+        let (push, settled) = match role {
+            Ok(role) => (server.has_answered(role) == OFFLINE, true),
             Err(_) if server.state == NORMAL => {
                 // Only in the dashboard's own picture: the push is the next check's affair.
                 server.state = SUSPECT;
-                false
+                (false, false)
             }
             // A master that is offline waits for a promotion, and nothing is pushed.
-            Err(_) => server.has_failed(self.config.dead_checks) == SUSPECT || index > 0,
+            Err(_) => (server.has_failed(self.config.dead_checks) == SUSPECT || index > 0, false),
         };
         if push {
             self.change_group(topom, group, |group| group.out_of_sync = true);
-            if let Err(Fault(why)) = self.push_group(topom, group).await {
-                tracing::debug!(why, group, "a group of the sandbox was not pushed everywhere");
+            match self.push_group(topom, group).await {
+                Ok(()) => self.change_group(topom, group, |group| group.out_of_sync = !settled),
+                Err(Fault(why)) => tracing::debug!(why, group, "a group of the sandbox was not pushed everywhere"),
             }
         }
     }

@@ -7,13 +7,20 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::harness::{PATIENCE, Rig, http, key, ok, proxy};
+use crate::sandbox::codis::{CodisConfig, Intervals};
 
 const SLOT: u16 = 510;
 const SOON: Duration = Duration::from_millis(100);
 
+/// Whose dashboard does not mind a server that stands still.
+async fn patient() -> Rig {
+    let check = Duration::from_secs(3600);
+    Rig::with(|config| CodisConfig { intervals: Intervals { check, ..config.intervals }, ..config }).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_waits_for_what_is_on_its_way() {
-    let rig = Rig::start().await;
+    let rig = patient().await;
     let (mut early, mut late) = (rig.client(0).await, rig.client(0).await);
     assert_eq!(rig.assign(511, 2).await, ok());
     let mut record = rig.slot(0, SLOT).await;
@@ -56,7 +63,7 @@ async fn a_lock_waits_for_what_is_on_its_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_waits_although_its_caller_has_gone() {
-    let rig = Rig::start().await;
+    let rig = patient().await;
     let mut client = rig.client(0).await;
     let mut record = rig.slot(0, SLOT).await;
     record["locked"] = json!(true);
