@@ -12,7 +12,7 @@ use redis::Value as Reply;
 use replication::SlotCount;
 
 use crate::harness::Call::{Finish, Holds, Lower, Preconditions, Prepare, Raise, Switch};
-use crate::harness::Fault::{AnswerLost, Hung, No, NotSwitched, Refused};
+use crate::harness::Fault::{AnswerLost, Hung, No, NotSwitched, Overtaken, Refused};
 use crate::harness::{Call, Fault, RedisServer, Source, Switchboard, endpoint, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +59,13 @@ async fn a_switch_that_was_certainly_not_sent_is_taken_back() {
     let seen = Seen::of(&[(Switch, Refused), (Switch, NotSwitched)], |_| ()).await;
     assert_eq!(seen.calls, [Prepare, Preconditions, Raise, Holds, Switch, Switch, Switch, Finish]);
     seen.switched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_by_somebody_else_is_seen() {
+    let seen = Seen::of(&[(Holds, Overtaken)], |_| ()).await;
+    assert_eq!(seen.calls, [Prepare, Preconditions, Raise, Holds, Lower, Finish]);
+    assert_eq!(seen.switched().fence_ms.count, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     No,
     /// It is certain that nothing was switched.
     NotSwitched,
+    /// Somebody else switches meanwhile.
+    Overtaken,
 }
 
 impl Switchboard {
@@ -139,6 +141,12 @@ impl RoutingControl for Switchboard {
                 None if self.raised() == *slots => Ok(Standing::Holds),
                 None | Some(Fault::No) => Ok(Standing::Broken("another fence is up, or none".to_owned())),
                 Some(Fault::Hung) => std::future::pending().await,
+                Some(Fault::Overtaken) => {
+                    let mut state = self.state();
+                    state.raised = SlotSet::new();
+                    state.switched = slots.clone();
+                    Err(Error::Routing { what: "the switchboard was slow".to_owned() })
+                }
                 Some(_) => Err(Error::Routing { what: "the switchboard does not know".to_owned() }),
             }
         })

@@ -44,6 +44,11 @@ impl Dirty {
         self.keys.is_empty()
     }
 
+    /// Takes those keys out for which this is so.
+    pub(super) fn remove(&mut self, is_one: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
+        self.keys.extract_if(|key, _| is_one(key)).map(|(key, _)| key).collect()
+    }
+
     /// Takes everything out.
     pub(super) fn take(&mut self) -> Vec<Wanted> {
         let keys = std::mem::take(&mut self.keys);

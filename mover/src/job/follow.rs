@@ -137,6 +137,18 @@ impl Follower {
         Ok(self.dirty.keys().filter(|key| slots.contains(self.slot_count.slot_of(key))).count())
     }
 
+    /// Notes every key of these slots that was written since the last drain as written too late, for the slots were
+    /// switched without it.
+    pub(super) async fn note_strays(&mut self, slots: &SlotSet) -> Result<()> {
+        if self.strays(slots).await? > 0 {
+            let position = self.tail.position();
+            for key in self.dirty.remove(|key| slots.contains(self.slot_count.slot_of(key))) {
+                self.late.note(&key, position);
+            }
+        }
+        Ok(())
+    }
+
     /// Watches the log for a while for writes to slots that were handed over. What it finds is taken out.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ impl Fence<Drained> {
     /// Looks whether the fence has held, and switches. How long clients were held.
     pub(super) async fn switch(mut self, follower: &mut Follower) -> Result<Duration, Setback> {
         if let Err(setback) = self.look_once_more(follower).await {
-            return Err(self.held.lower_for(setback).await);
+            return self.lower_or_find_switched(setback, follower).await;
         }
         self.held.way_out = WayOut::Forward;
         match forward(&*self.held.routing, &self.held.slots).await {
@@ -119,6 +119,19 @@ impl Fence<Drained> {
                 Err(self.held.lower_for(Setback::Final(error)).await)
             }
             Err(error) => Err(Setback::Final(error)),
+        }
+    }
+
+    /// Lowers the fence after a last look that was not good. Whoever guards it may have switched it by then, for once the
+    /// layer has said that it holds the switch may come at any moment: when this process stood still, say.
+    async fn lower_or_find_switched(mut self, setback: Setback, follower: &mut Follower) -> Result<Duration, Setback> {
+        match self.held.lower_for(setback).await {
+            setback @ Setback::Lowered(_) if owned_by_target(&*self.held.routing, &self.held.slots).await? => {
+                warn!(slots = %self.held.slots, ?setback, "the slots were switched all the same");
+                follower.note_strays(&self.held.slots).await?;
+                Ok(self.window.begin.elapsed())
+            }
+            setback => Err(setback),
         }
     }
 
