@@ -2,6 +2,7 @@
 //! What the parts do together, one file per behaviour. One binary, for each would link RocksDB.
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod agent_death;
 mod bad_input;
 mod cli;
 mod codis_move;

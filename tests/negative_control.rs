@@ -46,6 +46,7 @@ fn options(seed: u64, skip_drain: bool, dir: &Path) -> DemoOptions {
         keys: 2000,
         slots: SLOTS,
         writers: 6,
+        pace: None,
         time: Duration::from_secs(1),
         seed,
         dir: dir.to_owned(),

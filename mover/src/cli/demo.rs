@@ -27,6 +27,10 @@ pub(super) struct DemoArgs {
     #[arg(long)]
     codis: bool,
 
+    /// Commands per second of all clients together; as many as they can when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pace: Option<u32>,
+
     /// Seconds that the clients go on besides the move, half before it and half after.
     #[arg(long, value_name = "N", default_value_t = 4)]
     seconds: u64,
@@ -52,6 +56,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
         keys: args.keys,
         slots: args.slots,
         writers: usize::from(args.writers),
+        pace: args.pace,
         time: Duration::from_secs(args.seconds),
         seed: args.seed,
         dir: dir.path().to_owned(),

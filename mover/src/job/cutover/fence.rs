@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use replication::SlotSet;
 use tokio::time::{sleep, sleep_until, timeout_at};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::job::follow::Follower;
 use crate::routing::{Owner, RoutingControl, Standing};
@@ -67,7 +67,7 @@ impl Fence<Raised> {
             },
         };
         match raised {
-            Ok(()) => Ok(Self { held, window, state: Raised(()) }),
+            Ok(()) => Ok(Self { held, window: window.passed("raised"), state: Raised(()) }),
             Err(setback) => Err(held.lower_for(setback).await),
         }
     }
@@ -91,7 +91,10 @@ impl Fence<Raised> {
             }
         };
         match drained {
-            Ok(()) => Ok(Fence { held: self.held, window: self.window, state: Drained { really: true } }),
+            Ok(()) => {
+                let window = self.window.passed("drained");
+                Ok(Fence { held: self.held, window, state: Drained { really: true } })
+            }
             Err(setback) => Err(self.held.lower_for(setback).await),
         }
     }
@@ -108,11 +111,14 @@ impl Fence<Drained> {
         if let Err(setback) = self.look_once_more(follower).await {
             return self.lower_or_find_switched(setback, follower).await;
         }
+        self.window = self.window.passed("looked");
         self.held.way_out = WayOut::Forward;
         match forward(&*self.held.routing, &self.held.slots).await {
             Ok(()) => {
                 self.held.way_out = WayOut::Open;
-                Ok(self.window.begin.elapsed())
+                let (slots, stood) = (&self.held.slots, self.window.begin.elapsed());
+                info!(%slots, ?stood, steps = ?self.window.steps, "switched");
+                Ok(stood)
             }
             Err(error @ Error::NotSwitched { .. }) => {
                 self.held.way_out = WayOut::Lower;
@@ -170,13 +176,25 @@ struct Window {
     begin: Instant,
     max_lock: Option<Duration>,
     lower_by: Option<Instant>,
+    /// When each step was done, since the beginning.
+    steps: Vec<(&'static str, Duration)>,
 }
 
 impl Window {
     fn open(max_lock: Option<Duration>) -> Self {
         let begin = Instant::now();
         // To lower it takes time as well.
-        Self { begin, max_lock, lower_by: max_lock.map(|max_lock| begin + max_lock - max_lock / LOWERING_SHARE) }
+        Self {
+            begin,
+            max_lock,
+            lower_by: max_lock.map(|max_lock| begin + max_lock - max_lock / LOWERING_SHARE),
+            steps: Vec::new(),
+        }
+    }
+
+    fn passed(mut self, step: &'static str) -> Self {
+        self.steps.push((step, self.begin.elapsed()));
+        self
     }
 
     fn length(&self) -> Duration {

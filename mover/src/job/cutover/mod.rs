@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replication::{Slot, SlotSet};
-use tracing::{debug, info};
+use tracing::debug;
 
 use self::approach::Approach;
 use self::fence::{Fence, Setback};
@@ -66,7 +66,6 @@ impl Cutover<'_> {
             self.gate.admit().await?;
             let why = match self.attempt(group, follower, failures).await {
                 Ok(stood) => {
-                    info!(slots = %group, ?stood, "switched");
                     fences.stood.push(stood);
                     return Ok(Outcome::Switched);
                 }

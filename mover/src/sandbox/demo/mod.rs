@@ -27,6 +27,8 @@ pub struct DemoOptions {
     pub slots: u16,
     /// Clients that write and read all the time.
     pub writers: usize,
+    /// Commands per second of all clients together; as many as they can when not given.
+    pub pace: Option<u32>,
     /// How long the clients go on before and after the move, half of it each.
     pub time: Duration,
     /// Where the random choices come from.
@@ -127,6 +129,7 @@ impl Demo {
         let filled = load::fill(source.addr(), filling).await?;
         let config = LoadConfig {
             writers: options.writers,
+            pace: options.pace,
             seed: options.seed,
             hyperloglogs: true,
             // A HyperLogLog and a few hundred keys per writer and slot are enough to meet every type in every slot.
