@@ -67,6 +67,30 @@ async fn a_flush_of_the_source_is_followed() {
     source.assert_tidy();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_the_target_that_lags_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let target = RedisServer::start();
+    let port = target.addr().port().to_string();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port, "--enable-debug-command", "local"]);
+    let mut client = target.client();
+    let info = |client: &mut Client| match client.run("INFO replication") {
+        redis::Value::BulkString(text) => String::from_utf8(text).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    until("the replica follows", || info(&mut client).contains("state=online")).await;
+    // It answers nobody for longer than the copy takes.
+    let mut sleeper = replica.client();
+    let sleeping = std::thread::spawn(move || sleeper.run("DEBUG SLEEP 6"));
+    let outcome = CommandLine::of_move(source.addr(), target.addr(), "0-1023").args(&["--json"]).run();
+    outcome.assert_done();
+    assert!(sleeping.is_finished(), "the slots were switched while the replica slept");
+    sleeping.join().unwrap();
+    assert_same(source.contents(), &contents(&mut replica.client()));
+    source.assert_untouched();
+}
+
 /// A move that has begun to copy and has seconds left to do so.
 async fn slow_move(source: &Source, target: &RedisServer) -> std::thread::JoinHandle<Outcome> {
     let command = CommandLine::of_move(source.addr(), target.addr(), "0-1023").args(&["--rate", "40KiB"]);

@@ -19,6 +19,7 @@ mod harness;
 mod hooks;
 mod inspect;
 mod interruption;
+mod many_cutovers;
 mod negative_control;
 mod one_busy_slot;
 mod real_input;

@@ -9,9 +9,18 @@ use mover::sandbox::demo::{Demo, DemoOptions, DemoReport};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_notice_when_the_drain_is_left_out() {
+    assert_noticed(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_codis_notice_it_too() {
+    assert_noticed(true).await;
+}
+
+async fn assert_noticed(codis: bool) {
     let mut seen = Vec::new();
     for seed in 1..=SEEDS {
-        let report = run(seed, true).await;
+        let report = run(seed, codis, true).await;
         seen.push(report.client.wrong_values);
         if report.client.wrong_values > 0 {
             assert!(!report.is_clean(), "seed {seed}: wrong values, and yet it says it was clean");
@@ -25,7 +34,7 @@ async fn clients_notice_when_the_drain_is_left_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_see_nothing_when_it_is_not() {
     for seed in 1..=2 {
-        let report = run(seed, false).await;
+        let report = run(seed, false, false).await;
         assert!(report.is_clean(), "seed {seed}: {:?}", report.client);
         assert_eq!(report.job.slots, usize::from(SLOTS));
         assert_eq!(report.job.fence_ms.count, usize::from(SLOTS));
@@ -34,14 +43,14 @@ async fn clients_see_nothing_when_it_is_not() {
 }
 
 /// Many writers and many switches: each is another chance for a write to fall between log and fence.
-async fn run(seed: u64, skip_drain: bool) -> DemoReport {
+async fn run(seed: u64, codis: bool, skip_drain: bool) -> DemoReport {
     let dir = tempfile::tempdir().unwrap();
-    let demo = Demo::start(options(seed, skip_drain, dir.path())).await.unwrap();
+    let demo = Demo::start(options(seed, codis, skip_drain, dir.path())).await.unwrap();
     let job = demo.job();
     Box::pin(demo.run(job)).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"))
 }
 
-fn options(seed: u64, skip_drain: bool, dir: &Path) -> DemoOptions {
+fn options(seed: u64, codis: bool, skip_drain: bool, dir: &Path) -> DemoOptions {
     DemoOptions {
         keys: 2000,
         slots: SLOTS,
@@ -50,7 +59,7 @@ fn options(seed: u64, skip_drain: bool, dir: &Path) -> DemoOptions {
         time: Duration::from_secs(1),
         seed,
         dir: dir.to_owned(),
-        codis: false,
+        codis,
         skip_drain,
     }
 }

@@ -26,6 +26,10 @@ pub(super) struct CutoverArgs {
     #[arg(long, value_name = "N")]
     cutover_retries: Option<u32>,
 
+    /// Switches slots although the target's replicas lag. Without it they are waited for: clients may read there.
+    #[arg(long)]
+    ignore_replicas: bool,
+
     /// While this file exists no client is held, and the slots keep being followed.
     #[arg(long, value_name = "FILE")]
     postpone_cutover: Option<PathBuf>,
@@ -50,6 +54,7 @@ impl CutoverArgs {
             group: self.cutover_group.unwrap_or(group),
             max_lock: self.max_lock.or(usual.max_lock).filter(|_| !asks),
             retries: self.cutover_retries.or_else(|| asks.then_some(0)),
+            ignore_replicas: self.ignore_replicas,
             postpone_file: self.postpone_cutover.clone(),
             ..usual
         })

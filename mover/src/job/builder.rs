@@ -155,6 +155,13 @@ impl<S, T, R> JobBuilder<S, T, R> {
         self
     }
 
+    /// Whether slots are switched although the target's replicas have not got them; usually it waits for them, for
+    /// clients may read there.
+    pub fn ignore_replicas(mut self, ignore: bool) -> Self {
+        self.options.cutover.ignore_replicas = ignore;
+        self
+    }
+
     /// A flag file: while it exists no fence is raised. [`Control::postpone_cutover`](crate::flow::Control) does the same
     /// without a file.
     pub fn postpone_file(mut self, path: impl Into<PathBuf>) -> Self {

@@ -21,7 +21,7 @@ use crate::job::dirty::Dirty;
 use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
 use crate::job::{Job, Progress};
-use crate::sink::Target;
+use crate::sink::{Behind, Target};
 use crate::source::{Known, Reread, Wanted};
 use crate::{Error, Result};
 
@@ -117,6 +117,11 @@ impl Follower {
     /// Whether the source was flushed since this was last asked.
     pub(super) fn take_flushed(&mut self) -> bool {
         std::mem::take(&mut self.flushed)
+    }
+
+    /// The replica of the target that is furthest behind, if one is.
+    pub(super) async fn replica_behind(&mut self) -> Result<Option<Behind>> {
+        self.target.replica_behind().await
     }
 
     /// Follows these slots no more: they belong to the target now. When they are watched, a write that still comes to the

@@ -45,6 +45,9 @@ pub struct CutoverOptions {
     pub retries: Option<u32>,
     /// A flag file: while it exists no fence is raised, and the slots keep being followed.
     pub postpone_file: Option<PathBuf>,
+    /// Whether slots are switched although the target's replicas have not got them, which matters where clients read
+    /// from replicas.
+    pub ignore_replicas: bool,
     /// Leaves the drain out, so that a test can see that clients see it.
     #[doc(hidden)]
     pub skip_drain: bool,
@@ -75,6 +78,7 @@ impl Default for CutoverOptions {
             max_lock: Some(Duration::from_millis(200)),
             retries: None,
             postpone_file: None,
+            ignore_replicas: false,
             skip_drain: false,
         }
     }

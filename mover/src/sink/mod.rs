@@ -5,8 +5,10 @@ mod hyperloglog;
 mod pipe;
 mod redis;
 mod render;
+mod replicas;
 
 pub use redis::{RedisSink, Target};
+pub use replicas::Behind;
 
 use crate::BoxFuture;
 use crate::Result;

@@ -16,8 +16,8 @@ use crate::sink::render::Commands;
 /// A target that has been looked at and found fit.
 #[derive(Clone)]
 pub struct Target {
-    client: Client,
-    dialect: Dialect,
+    pub(super) client: Client,
+    pub(super) dialect: Dialect,
     slot_count: SlotCount,
 }
 

@@ -32,6 +32,7 @@ impl Approach<'_> {
             Readiness::Ready => {}
             Readiness::NotYet(why) => return Err(Setback::NotRaised(why)),
         }
+        self.look_at_the_replicas(follower).await?;
         self.wait_for_a_short_drain(follower).await?;
         self.progress.waits(None);
         match follower.take_flushed() {
@@ -79,6 +80,19 @@ impl Approach<'_> {
         }
     }
 
+    /// A replica that lags would not be in step when the drain is over.
+    async fn look_at_the_replicas(&self, follower: &mut Follower) -> Result<(), Setback> {
+        if self.options.ignore_replicas {
+            return Ok(());
+        }
+        match follower.replica_behind().await? {
+            Some(behind) if behind.bytes.is_none_or(|bytes| bytes > REPLICA_LAG_MAX) => {
+                Err(Setback::NotRaised(behind.to_string()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Waits until the last rounds were short and the last one left nothing: a drain is such a round.
     async fn wait_for_a_short_drain(&self, follower: &mut Follower) -> Result<(), Setback> {
         let Some(max_lock) = self.options.max_lock else { return Ok(()) };
@@ -113,6 +127,9 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Between two looks for the flag file.
 const POSTPONE_STEP: Duration = Duration::from_millis(100);
+
+/// What a replica may lack before the drain, in bytes: it is there some milliseconds later.
+const REPLICA_LAG_MAX: u64 = 256 << 10;
 
 /// A drain is taken to be as long as the longest of so many rounds.
 const ROUNDS: usize = 3;

@@ -72,23 +72,16 @@ impl Fence<Raised> {
         }
     }
 
-    /// Drains to the end of the log as it is now, with the fence up. When its time is over the fence is lowered at once,
-    /// and the round that is under way is finished behind it.
-    pub(super) async fn drain(mut self, follower: &mut Follower) -> Result<Fence<Drained>, Setback> {
-        let end = match follower.end() {
-            Ok(end) => end,
-            Err(error) => return Err(self.held.lower_for(error.into()).await),
-        };
-        let mut drain = std::pin::pin!(follower.drain_to(end));
-        let drained = tokio::select! {
-            biased;
-            drained = &mut drain => drained.map_err(Setback::Final),
-            () = self.window.over() => {
-                let (lowered, drained) = tokio::join!(self.held.lower(), drain);
-                lowered?;
-                drained?;
-                return Err(Setback::Lowered(format!("the drain did not fit into {:?}", self.window.length())));
-            }
+    /// Drains to the end of the log as it is now, with the fence up, and waits until the target's replicas have it all as
+    /// well. When the time is over the fence is lowered.
+    pub(super) async fn drain(
+        mut self,
+        follower: &mut Follower,
+        ignore_replicas: bool,
+    ) -> Result<Fence<Drained>, Setback> {
+        let drained = match self.drain_log(follower).await {
+            Ok(()) if !ignore_replicas => self.window.wait_for_replicas(follower).await,
+            drained => drained,
         };
         match drained {
             Ok(()) => {
@@ -96,6 +89,22 @@ impl Fence<Raised> {
                 Ok(Fence { held: self.held, window, state: Drained { really: true } })
             }
             Err(setback) => Err(self.held.lower_for(setback).await),
+        }
+    }
+
+    /// When the time is over the fence is lowered at once, and the round that is under way is finished behind it.
+    async fn drain_log(&mut self, follower: &mut Follower) -> Result<(), Setback> {
+        let end = follower.end()?;
+        let mut drain = std::pin::pin!(follower.drain_to(end));
+        tokio::select! {
+            biased;
+            drained = &mut drain => Ok(drained?),
+            () = self.window.over() => {
+                let (lowered, drained) = tokio::join!(self.held.lower(), drain);
+                lowered?;
+                drained?;
+                Err(Setback::Lowered(format!("the drain did not fit into {:?}", self.window.length())))
+            }
         }
     }
 
@@ -132,7 +141,7 @@ impl Fence<Drained> {
     /// layer has said that it holds the switch may come at any moment: when this process stood still, say.
     async fn lower_or_find_switched(mut self, setback: Setback, follower: &mut Follower) -> Result<Duration, Setback> {
         match self.held.lower_for(setback).await {
-            setback @ Setback::Lowered(_) if owned_by_target(&*self.held.routing, &self.held.slots).await? => {
+            setback @ Setback::Lowered(_) if self.held.has_been_switched().await => {
                 warn!(slots = %self.held.slots, ?setback, "the slots were switched all the same");
                 follower.note_strays(&self.held.slots).await?;
                 Ok(self.window.begin.elapsed())
@@ -201,6 +210,17 @@ impl Window {
         self.max_lock.unwrap_or(Duration::MAX)
     }
 
+    /// Waits until the target's replicas have what it has.
+    async fn wait_for_replicas(&self, follower: &mut Follower) -> Result<(), Setback> {
+        while let Some(behind) = follower.replica_behind().await? {
+            if self.lower_by.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Setback::Lowered(behind.to_string()));
+            }
+            sleep(REPLICA_STEP).await;
+        }
+        Ok(())
+    }
+
     async fn over(&self) {
         match self.lower_by {
             Some(deadline) => sleep_until(deadline.into()).await,
@@ -227,11 +247,29 @@ enum WayOut {
 }
 
 impl Held {
-    /// Lowers the fence, again and again while the routing layer cannot.
+    /// Lowers the fence if it is up, again and again while the routing layer cannot.
     async fn lower(&mut self) -> Result<()> {
+        if self.way_out == WayOut::Open {
+            return Ok(());
+        }
         lower(&*self.routing, &self.slots).await?;
         self.way_out = WayOut::Open;
         Ok(())
+    }
+
+    /// Asks until it is answered; a layer that stays silent will be asked by the next attempt.
+    async fn has_been_switched(&self) -> bool {
+        let begin = Instant::now();
+        loop {
+            match owned_by_target(&*self.routing, &self.slots).await {
+                Ok(is_target) => return is_target,
+                Err(error) if begin.elapsed() > LOWER_MAX => {
+                    warn!(slots = %self.slots, %error, "cannot tell who owns the slots");
+                    return false;
+                }
+                Err(_) => sleep(AGAIN).await,
+            }
+        }
     }
 
     /// Lowers it because of a setback; that it could not be lowered is worse.
@@ -322,6 +360,9 @@ async fn owned_by_target(routing: &dyn RoutingControl, slots: &SlotSet) -> Resul
 
 /// Which part of its time a fence keeps for being lowered.
 const LOWERING_SHARE: u32 = 8;
+
+/// Between two questions for the target's replicas.
+const REPLICA_STEP: Duration = Duration::from_millis(1);
 
 const AGAIN: Duration = Duration::from_millis(50);
 

@@ -93,7 +93,7 @@ impl Cutover<'_> {
         let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
         let drained = match self.options.skip_drain {
             true => raised.skip_drain(),
-            false => raised.drain(follower).await?,
+            false => raised.drain(follower, self.options.ignore_replicas).await?,
         };
         drained.switch(follower).await
     }
