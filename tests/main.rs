@@ -22,5 +22,6 @@ mod interruption;
 mod negative_control;
 mod one_busy_slot;
 mod real_input;
+mod real_pika;
 mod sandbox;
 mod tidy;
