@@ -21,6 +21,7 @@ mod inspect;
 mod interruption;
 mod negative_control;
 mod one_busy_slot;
+mod real_cluster;
 mod real_input;
 mod real_pika;
 mod sandbox;
