@@ -20,23 +20,18 @@ async fn one_busy_slot_moves_and_nobody_notices() {
     let source = Node::start(NodeConfig::new(dir.path().join("source"))).await.unwrap();
     let target = Node::start(NodeConfig::new(dir.path().join("target"))).await.unwrap();
     let codis = Codis::start(CodisConfig::pair(source.addr(), target.addr())).await.unwrap();
-    assert_nobody_notices(source.addr(), target.addr(), codis.dashboard_url(), codis.proxy_addrs()).await;
+    let load = LoadConfig::new(codis.proxy_addrs(), vec![Tag::of_slot(SLOT, SlotCount::CODIS)]);
+    assert_nobody_notices(source.addr(), target.addr(), codis.dashboard_url(), load).await;
     assert_eq!(codis.mapping(SLOT).unwrap().group_id, 2);
 }
 
-/// Fills the slot at the source, and moves it while clients of all proxies are on it.
-pub(crate) async fn assert_nobody_notices(
-    source: SocketAddr,
-    target: SocketAddr,
-    dashboard: String,
-    proxies: Vec<SocketAddr>,
-) {
-    let tag = Tag::of_slot(SLOT, SlotCount::CODIS);
-    fill(&mut Client::connect(source), &tag.name);
-    let config = LoadConfig { writers: 8, pace: Some(PACE), ..LoadConfig::new(proxies.clone(), vec![tag.clone()]) };
-    let load = Load::start(config).await.unwrap();
+/// Fills the slot at the source, and moves it under this load and more.
+pub(crate) async fn assert_nobody_notices(source: SocketAddr, target: SocketAddr, dashboard: String, load: LoadConfig) {
+    let (proxies, tag) = (load.addrs.clone(), load.tags[0].name.clone());
+    fill(&mut Client::connect(source), &tag);
+    let load = Load::start(LoadConfig { writers: 8, pace: Some(PACE), ..load }).await.unwrap();
     // As fast as each can, on keys that the move must carry while they change.
-    let hot = |number: usize| Counting::start(proxies[number % 2], &format!("{{{}}}:hot:{number}", tag.name));
+    let hot = |number: usize| Counting::start(proxies[number % 2], &format!("{{{tag}}}:hot:{number}"));
     let counting: Vec<Counting> = (0..4).map(hot).collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use mover::routing::{Codis as Control, CodisOptions, RoutingControl};
+use mover::sandbox::load::{LoadConfig, Tag};
 use mover::{Job, JobOptions, Side};
-use replication::SlotSet;
+use replication::{SlotCount, SlotSet};
 
 use super::{PikaServer, RealCodis, endpoint};
 
@@ -47,6 +48,13 @@ impl RealCluster {
     pub(crate) fn job_with(&self, routing: Arc<dyn RoutingControl>, slots: SlotSet) -> Job {
         let (source, target) = (endpoint(Side::Source, self.source.addr()), endpoint(Side::Target, self.target.addr()));
         Job::new(source, target, JobOptions::new(slots), routing)
+    }
+
+    /// A load on these slots through both proxies.
+    pub(crate) fn load(&self, slots: &SlotSet) -> LoadConfig {
+        let tags = Tag::of_slots(slots.iter(), SlotCount::CODIS);
+        // A proxy sends GET and SET to a server on another connection than the rest, as it is shipped.
+        LoadConfig { in_order: false, ..LoadConfig::new(self.codis.proxy_addrs().to_vec(), tags) }
     }
 
     /// The slots that the dashboard has at the target.

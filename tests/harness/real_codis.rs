@@ -150,12 +150,9 @@ impl Programs {
     }
 
     async fn start_proxy(&self, number: usize, admin: SocketAddr, client: SocketAddr) -> Process {
-        // With more than one connection to a server, GET and SET go another way than the rest, and what a client has
-        // pipelined may overtake each other. That is Codis' own affair, and a load with a model would see it.
         let config = format!(
             "{}session_auth = \"\"\nadmin_addr = \"{admin}\"\nproto_type = \"tcp4\"\nproxy_addr = \"{client}\"\n\
              max_slot_num = 1024\nproxy_max_clients = 100\nbackend_number_databases = 1\n\
-             backend_primary_parallel = 1\nbackend_primary_quick = 0\n\
              proxy_heap_placeholder = \"1mb\"\nproxy_max_offheap_size = \"16mb\"\n",
             self.product
         );

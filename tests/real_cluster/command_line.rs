@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use mover::sandbox::load::{Load, LoadConfig, Tag};
+use mover::sandbox::load::{Load, LoadConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use replication::{Slot, SlotCount, SlotSet};
+use replication::{Slot, SlotSet};
 use tokio::time::sleep;
 
 use super::seed;
@@ -51,16 +51,12 @@ impl Scene {
         let cluster = RealCluster::with_password(SECRET).await?;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("auth"), SECRET).unwrap();
-        let proxies = cluster.codis.proxy_addrs().to_vec();
-        let tags = Tag::of_slots(slots().iter(), SlotCount::CODIS);
-        let counting = [0, 1].map(|proxy| {
-            // The last slot, so that it is counted in most of the time.
-            let tag = &tags[tags.len() - 1].name;
-            Counting::start(proxies[proxy], &format!("{{{tag}}}:counted-by-{proxy}"))
-        });
-        let config =
-            LoadConfig { keys_per_tag: 3, big_elements: 50, pace: Some(1000), ..LoadConfig::new(proxies, tags) };
-        let load = Load::start(config).await.unwrap();
+        let load = LoadConfig { keys_per_tag: 3, big_elements: 50, pace: Some(1000), ..cluster.load(&slots()) };
+        // In the last slot, so that it is counted most of the time before it moves.
+        let tag = &load.tags[load.tags.len() - 1].name;
+        let count = |proxy: usize| Counting::start(load.addrs[proxy], &format!("{{{tag}}}:counted-by-{proxy}"));
+        let counting = [count(0), count(1)];
+        let load = Load::start(load).await.unwrap();
         Some(Self { cluster, dir, load, counting })
     }
 

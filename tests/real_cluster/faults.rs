@@ -10,7 +10,7 @@ use mover::sandbox::load::{Load, LoadConfig, Tag};
 use mover::{BoxFuture, Result};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use replication::{Slot, SlotCount, SlotSet};
+use replication::{Slot, SlotSet};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -56,20 +56,20 @@ async fn suffers(faults: &[Fault]) {
     let Some(mut cluster) = RealCluster::start().await else { return };
     let mut rng = StdRng::seed_from_u64(seed());
 
-    let slots: Vec<Slot> = (0..SLOTS).map(|number| Slot::new(number * 7)).collect();
-    let tags = Tag::of_slots(slots.clone(), SlotCount::CODIS);
+    let slots: SlotSet = (0..SLOTS).map(|number| Slot::new(number * 7)).collect();
+    let load = cluster.load(&slots);
     let [healthy, ill] = [0, 1].map(|proxy| cluster.codis.proxy_addrs()[proxy]);
     let of = |proxy: usize, addr| {
         let start = |tag: &Tag| Counting::start(addr, &format!("{{{}}}:counted-by-{proxy}", tag.name));
-        tags[..2].iter().map(start).collect::<Vec<_>>()
+        load.tags[..2].iter().map(start).collect::<Vec<_>>()
     };
     let (counting, ill_counting) = (of(0, healthy), of(1, ill));
-    let config = LoadConfig { keys_per_tag: 3, big_elements: 50, pace: Some(1000), ..LoadConfig::new(healthy, tags) };
-    let load = Load::start(config).await.unwrap();
+    let load = LoadConfig { addrs: vec![healthy], keys_per_tag: 3, big_elements: 50, pace: Some(1000), ..load };
+    let load = Load::start(load).await.unwrap();
     sleep(Duration::from_millis(200)).await;
 
     let announced = Arc::new(Announced { control: cluster.control().await, raised: Notify::new() });
-    let running = tokio::spawn(cluster.job_with(Arc::clone(&announced) as _, slots.iter().copied().collect()).run());
+    let running = tokio::spawn(cluster.job_with(Arc::clone(&announced) as _, slots.clone()).run());
     for fault in faults.iter().cycle().take(FAULTS) {
         if timeout(HANG, announced.raised.notified()).await.is_err() || running.is_finished() {
             break;
@@ -93,7 +93,7 @@ async fn suffers(faults: &[Fault]) {
     println!("{report:?}\n{seen}");
     assert!(seen.is_clean() && seen.latency.max <= WAIT_MAX, "{seen}");
     assert_eq!((report.verify.mismatches, report.verify.extra), (0, 0));
-    assert_eq!(cluster.switched(), slots.into_iter().collect());
+    assert_eq!(cluster.switched(), slots);
     cluster.codis.assert_no_fence();
 }
 
