@@ -13,20 +13,18 @@ use mover::sandbox::demo::{Demo, DemoOptions, DemoReport};
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    for (what, codis) in [("a proxy that embeds the mover", false), ("a Codis with two proxies", true)] {
-        for pace in [PACE, None] {
-            let report = runtime.block_on(Box::pin(run(codis, pace)))?;
-            let load = pace.map_or_else(|| "as fast as they can".to_owned(), |pace| format!("{pace} commands/s"));
-            let (fence, client) = (report.job.fence_ms, &report.client);
-            println!("{what}, {} clients, {load}", report.writers);
-            println!("    lock window: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", fence.p50, fence.p99, fence.max);
-            println!("    {} switches, {} fences lowered without one", fence.count, fence.retried);
-            println!(
-                "    longest wait {:.1} ms, {} requests, {} errors, {} wrong values",
-                client.max_latency_ms, client.requests, client.errors, client.wrong_values
-            );
-            ensure!(report.is_clean() && fence.count == usize::from(SLOTS), "{client:?}");
-        }
+    for (what, codis, pace) in CASES {
+        let report = runtime.block_on(Box::pin(run(codis, pace)))?;
+        let load = pace.map_or_else(|| "as fast as they can".to_owned(), |pace| format!("{pace} commands/s"));
+        let (fence, client) = (report.job.fence_ms, &report.client);
+        println!("{what}, {} clients, {load}", report.writers);
+        println!("    lock window: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", fence.p50, fence.p99, fence.max);
+        println!("    {} switches, {} fences lowered without one", fence.count, fence.retried);
+        println!(
+            "    longest wait {:.1} ms, {} requests, {} errors, {} wrong values",
+            client.max_latency_ms, client.requests, client.errors, client.wrong_values
+        );
+        ensure!(report.is_clean() && fence.count == usize::from(SLOTS), "{client:?}");
     }
     Ok(())
 }
@@ -48,6 +46,12 @@ async fn run(codis: bool, pace: Option<u32>) -> Result<DemoReport> {
     let job = demo.job();
     Ok(demo.run(job).await?)
 }
+
+const CASES: [(&str, bool, Option<u32>); 3] = [
+    ("a proxy that embeds the mover", false, PACE),
+    ("a Codis with two proxies", true, PACE),
+    ("a Codis with two proxies", true, None),
+];
 
 const SLOTS: u16 = 500;
 const WRITERS: usize = 4;
