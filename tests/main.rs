@@ -22,6 +22,8 @@ mod interruption;
 mod many_cutovers;
 mod negative_control;
 mod one_busy_slot;
+mod real_cluster;
 mod real_input;
+mod real_pika;
 mod sandbox;
 mod tidy;

@@ -2,6 +2,7 @@
 //! The complaint that this project began with: one slot of 200,000 strings and 2,000 hashes with clients on it all the time.
 //! Pika's own migration behind Codis holds them for seven to nine seconds, and without a proxy it loses increments.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mover::routing::{Codis as Control, CodisOptions};
@@ -18,35 +19,37 @@ async fn one_busy_slot_moves_and_nobody_notices() {
     let dir = tempfile::tempdir().unwrap();
     let source = Node::start(NodeConfig::new(dir.path().join("source"))).await.unwrap();
     let target = Node::start(NodeConfig::new(dir.path().join("target"))).await.unwrap();
-    let tag = Tag::of_slot(SLOT, SlotCount::CODIS);
-    fill(&mut Client::connect(source.addr()), &tag.name);
     let codis = Codis::start(CodisConfig::pair(source.addr(), target.addr())).await.unwrap();
-    let proxies = codis.proxy_addrs();
+    let load = LoadConfig::new(codis.proxy_addrs(), vec![Tag::of_slot(SLOT, SlotCount::CODIS)]);
+    assert_nobody_notices(source.addr(), target.addr(), codis.dashboard_url(), load).await;
+    assert_eq!(codis.mapping(SLOT).unwrap().group_id, 2);
+}
 
-    let config = LoadConfig { writers: 8, pace: Some(PACE), ..LoadConfig::new(proxies.clone(), vec![tag.clone()]) };
-    let load = Load::start(config).await.unwrap();
+/// Fills the slot at the source, and moves it under this load and more.
+pub(crate) async fn assert_nobody_notices(source: SocketAddr, target: SocketAddr, dashboard: String, load: LoadConfig) {
+    let (proxies, tag) = (load.addrs.clone(), load.tags[0].name.clone());
+    fill(&mut Client::connect(source), &tag);
+    let load = Load::start(LoadConfig { writers: 8, pace: Some(PACE), ..load }).await.unwrap();
     // As fast as each can, on keys that the move must carry while they change.
-    let hot = |number: usize| Counting::start(proxies[number % 2], &format!("{{{}}}:hot:{number}", tag.name));
+    let hot = |number: usize| Counting::start(proxies[number % 2], &format!("{{{tag}}}:hot:{number}"));
     let counting: Vec<Counting> = (0..4).map(hot).collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
 
-    let options = CodisOptions::new(codis.dashboard_url(), source.addr().to_string(), target.addr().to_string());
-    let control = Control::connect(options).await.unwrap();
-    let (from, to) = (endpoint(Side::Source, source.addr()), endpoint(Side::Target, target.addr()));
+    let control = Control::connect(CodisOptions::new(dashboard, source.to_string(), target.to_string())).await.unwrap();
+    let (from, to) = (endpoint(Side::Source, source), endpoint(Side::Target, target));
     let options = JobOptions::new([SLOT].into_iter().collect());
     let report = Job::new(from, to, options, std::sync::Arc::new(control)).run().await.unwrap();
 
     tokio::time::sleep(Duration::from_millis(500)).await;
     // No figure of speed, but far from what the complaint was about.
     for counting in counting {
-        counting.assert_nothing_lost(target.addr(), WAIT_MAX);
+        counting.assert_nothing_lost(target, WAIT_MAX);
     }
     let seen = load.stop().await;
     println!("{report:?}\n{seen}");
     assert!(seen.is_clean() && seen.latency.max <= WAIT_MAX, "{seen}");
     assert!(report.keys >= u64::from(STRINGS + HASHES), "{report:?}");
     assert_eq!((report.verify.mismatches, report.verify.extra, report.fence_ms.count), (0, 0, 1));
-    assert_eq!(codis.mapping(SLOT).unwrap().group_id, 2);
 }
 
 /// Keys of 16 bytes with values of 100 in the slot, hashes of 50 fields in the slot, and other keys.
@@ -68,7 +71,7 @@ fn fill(client: &mut Client, tag: &str) {
     }
 }
 
-const SLOT: Slot = Slot::new(500);
+pub(crate) const SLOT: Slot = Slot::new(500);
 const STRINGS: u32 = 200_000;
 const HASHES: u32 = 2_000;
 const OTHERS: u32 = 100_000;

@@ -2,6 +2,8 @@
 //! The data of a real Pika moves while the commands that it was sent are sent again: nothing is lost, element by element.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use mover::dialect::HyperLogLogPolicy;
@@ -12,17 +14,57 @@ use redis::Value as Reply;
 use replication::{SlotCount, SlotSet};
 
 use crate::harness::{
-    Client, Contents, Expected, RedisServer, Sent, Switchboard, Value, assert_same, contents, endpoint, fixtures, until,
+    Client, Contents, Expected, PikaServer, RedisServer, Sent, Switchboard, Value, assert_same, contents, copy_tree,
+    endpoint, fixtures, left_behind, until,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_arrives_at_a_redis() {
     let dir = tempfile::tempdir().unwrap();
     let source = golden_node(dir.path()).await;
-    let target = RedisServer::start();
-    let report = move_under_commands(&source, target.addr()).await;
+    assert_arrives_at_a_redis(source.addr()).await;
+}
 
-    let mut source_client = Client::connect(source.addr());
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_arrives_at_another_pika() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = golden_node(&dir.path().join("source")).await;
+    let target = Node::start(NodeConfig::new(dir.path().join("target"))).await.unwrap();
+    assert_arrives_at_a_pika(source.addr(), target.addr()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_of_a_real_pika_arrives_at_a_redis() {
+    let Some(program) = PikaServer::program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let source = golden_pika(&program, dir.path()).await;
+    assert_arrives_at_a_redis(source.addr()).await;
+    assert_eq!(left_behind(source.dir()), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_of_a_real_pika_arrives_at_another_one() {
+    let Some(program) = PikaServer::program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let source = golden_pika(&program, &dir.path().join("source")).await;
+    let target = PikaServer::start(&program, &dir.path().join("target")).await;
+    assert_arrives_at_a_pika(source.addr(), target.addr()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_arrives_at_a_real_pika() {
+    let Some(program) = PikaServer::program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let source = golden_node(&dir.path().join("source")).await;
+    let target = PikaServer::start(&program, &dir.path().join("target")).await;
+    assert_arrives_at_a_pika(source.addr(), target.addr()).await;
+}
+
+async fn assert_arrives_at_a_redis(source: SocketAddr) {
+    let target = RedisServer::start();
+    let report = move_under_commands(source, target.addr()).await;
+
+    let mut source_client = Client::connect(source);
     let (left, arrived) = (contents(&mut source_client), contents(&mut target.client()));
     assert_same(&left, &arrived);
     assert_expected(&arrived);
@@ -38,14 +80,10 @@ async fn everything_arrives_at_a_redis() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn everything_arrives_at_another_pika() {
-    let dir = tempfile::tempdir().unwrap();
-    let source = golden_node(&dir.path().join("source")).await;
-    let target = Node::start(NodeConfig::new(dir.path().join("target"))).await.unwrap();
-    let report = move_under_commands(&source, target.addr()).await;
+async fn assert_arrives_at_a_pika(source: SocketAddr, target: SocketAddr) {
+    let report = move_under_commands(source, target).await;
 
-    let (mut one, mut other) = (Client::connect(source.addr()), Client::connect(target.addr()));
+    let (mut one, mut other) = (Client::connect(source), Client::connect(target));
     let (left, arrived) = (contents(&mut one), contents(&mut other));
     assert_same(&left, &arrived);
     assert_expected(&arrived);
@@ -59,14 +97,20 @@ async fn everything_arrives_at_another_pika() {
     }
 }
 
-async fn golden_node(dir: &std::path::Path) -> Node {
+async fn golden_node(dir: &Path) -> Node {
     let config = NodeConfig { slotmigrate: true, binlog_file_size: 64 << 10, ..NodeConfig::new(dir) };
     Node::adopt(fixtures().join("dump/20261122"), config).await.unwrap()
 }
 
+/// A real one that takes the dump for its own data.
+async fn golden_pika(program: &Path, dir: &Path) -> PikaServer {
+    copy_tree(&fixtures().join("dump/20261122"), &dir.join("db"));
+    PikaServer::with(program, dir, &[("slotmigrate", "yes"), ("binlog-file-size", "65536")]).await
+}
+
 /// Moves all slots. Most of the commands run in the middle of the copy, those of the end behind it; all of them before
 /// any slot is switched.
-async fn move_under_commands(source: &Node, target: std::net::SocketAddr) -> Report {
+async fn move_under_commands(source: SocketAddr, target: SocketAddr) -> Report {
     let mut options = JobOptions::new(SlotSet::all(SlotCount::CODIS));
     options.hyperloglog = HyperLogLogPolicy::Raw;
     // Slow enough that the copy cannot end before it is paused.
@@ -75,7 +119,7 @@ async fn move_under_commands(source: &Node, target: std::net::SocketAddr) -> Rep
     options.cutover.group = std::num::NonZeroUsize::MAX;
     options.cutover.max_lock = None;
     let routing = Arc::new(Switchboard::default());
-    let (source_end, target_end) = (endpoint(Side::Source, source.addr()), endpoint(Side::Target, target));
+    let (source_end, target_end) = (endpoint(Side::Source, source), endpoint(Side::Target, target));
     let job = Job::new(source_end, target_end, options, Arc::clone(&routing) as _);
     let (control, progress) = (job.control(), job.progress());
     let running = tokio::spawn(job.run());
@@ -85,7 +129,7 @@ async fn move_under_commands(source: &Node, target: std::net::SocketAddr) -> Rep
     assert!(commands[..middle].iter().any(|sent| sent.show.contains(UNLOGGED)));
     until("the copy begins", || progress.status().phase == Phase::Copy).await;
     control.pause();
-    let mut client = Client::connect(source.addr());
+    let mut client = Client::connect(source);
     commands[..middle].iter().for_each(|sent| send(&mut client, sent));
     assert_eq!(progress.status().phase, Phase::Copy, "the commands ran during the copy");
     control.resume();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use mover::routing::{Owner, RoutingControl};
 use mover::sandbox::codis::{Action, Moment, Place};
 
-use super::world::{SlowNode, Waiting, World, call};
-use crate::harness::until;
+use super::world::{SlowNode, Waiting, World};
+use crate::harness::{call, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_restarted_during_the_fence_breaks_it() {

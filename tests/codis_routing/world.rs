@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A Codis of two groups and two proxies, and a routing that moves slots from the first to the second.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use replication::{Slot, SlotCount, SlotSet};
 use tokio::sync::watch;
 
 use super::steps::{self, STEP};
-use crate::harness::{HANG, Stub};
+use crate::harness::{HANG, Stub, order};
 
 pub(super) struct World {
     pub(super) codis: codis::Codis,
@@ -142,24 +142,6 @@ impl World {
         let dashboard = url.strip_prefix("http://").unwrap().parse().unwrap();
         order(dashboard, what, arguments, "");
     }
-}
-
-/// Sends `PUT /api/topom/<what>/<xauth><arguments>` to a dashboard, which must do it.
-pub(super) fn order(dashboard: SocketAddr, what: &str, arguments: &str, body: &str) {
-    // Of the product `demo`.
-    let xauth = "c32db19baf104a834a2d07a99c55a19a";
-    let answer = call(dashboard, "PUT", &format!("/api/topom/{what}/{xauth}{arguments}"), body);
-    assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
-}
-
-/// What a server answers, head and all.
-pub(super) fn call(server: SocketAddr, method: &str, path: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(server).unwrap();
-    let (length, close) = (body.len(), "Connection: close");
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: d\r\nContent-Length: {length}\r\n{close}\r\n\r\n{body}").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 /// A key of a slot.

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all tests speak in.
 
+mod admin;
 mod client;
 mod command_line;
 mod contents;
 mod counting;
 mod golden;
 mod hooked;
+mod pika_server;
+mod process;
+mod real_cluster;
+mod real_codis;
 mod redis_server;
 mod rust_source;
 mod source;
@@ -15,12 +20,17 @@ mod switchboard;
 mod trial;
 mod valve;
 
+pub(crate) use admin::{call, order};
 pub(crate) use client::Client;
 pub(crate) use command_line::{CommandLine, Outcome};
 pub(crate) use contents::{Contents, Value, assert_same, contents};
 pub(crate) use counting::Counting;
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
 pub(crate) use hooked::{Agent, Hooked, guards, signal};
+pub(crate) use pika_server::PikaServer;
+pub(crate) use process::Process;
+pub(crate) use real_cluster::RealCluster;
+pub(crate) use real_codis::RealCodis;
 pub(crate) use redis_server::{RedisServer, free_addr};
 pub(crate) use rust_source::{RustSource, workspace};
 pub(crate) use source::{Source, copy_tree, left_behind, restart};

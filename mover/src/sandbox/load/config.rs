@@ -28,6 +28,9 @@ pub struct LoadConfig {
     pub big_elements: usize,
     /// Whether HyperLogLogs are among the types.
     pub hyperloglogs: bool,
+    /// Whether commands for one key that are sent at once are done in their order. A Codis proxy with several connections
+    /// to a server does not see to that.
+    pub in_order: bool,
     /// Commands per second of all writers together; `None` for as many as they can.
     pub pace: Option<u32>,
     /// How far an expiry may be off: a target that keeps whole seconds rounds by up to one.
@@ -51,6 +54,7 @@ impl LoadConfig {
             keys_per_tag: 20,
             big_elements: 2000,
             hyperloglogs: false,
+            in_order: true,
             pace: None,
             expiry_slack: Duration::from_secs(1),
             settle: Duration::from_secs(1),

@@ -152,7 +152,8 @@ impl Writer {
                 _ => self.pick(false),
             };
             let key = &self.keys[index];
-            if key.is_sure() {
+            let would_overtake = !self.shared.config.in_order && ahead.contains_key(&index);
+            if key.is_sure() && !would_overtake {
                 let state = ahead.entry(index).or_insert_with(|| key.states[0].clone());
                 let operation = key.choose(state, &mut self.rng, self.shared.config.hyperloglogs);
                 state.apply(&operation, self.window(now()));

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The program itself before a real Codis with a password, as an operator runs it, and killed at random times.
+
+use std::time::Duration;
+
+use mover::sandbox::load::{Load, LoadConfig};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use replication::{Slot, SlotSet};
+use tokio::time::sleep;
+
+use super::seed;
+use crate::harness::{Agent, Counting, RealCluster, guards, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_goes_through_a_real_codis() {
+    let Some(scene) = Scene::start().await else { return };
+    let mut agent = scene.agent(&scene.left(), "only");
+    assert_eq!(agent.end().await, Some(0), "{}", agent.errors());
+    scene.assert_nobody_noticed(WAIT_MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_is_killed_at_random_times() {
+    let Some(scene) = Scene::start().await else { return };
+    let mut rng = StdRng::seed_from_u64(seed());
+    for death in 0..DEATHS {
+        let left = scene.left();
+        let mut agent = scene.agent(&left, &format!("killed-{death}"));
+        until("the first slots are switched", || scene.left().len() + 2 < left.len()).await;
+        sleep(Duration::from_millis(rng.random_range(0..80))).await;
+        agent.kill();
+        println!("killed when {} of {SLOTS} are left", scene.left().len());
+        until("the guard lets the clients go", || scene.is_settled()).await;
+    }
+    let mut agent = scene.agent(&scene.left(), "last");
+    assert_eq!(agent.end().await, Some(0), "{}", agent.errors());
+    scene.assert_nobody_noticed(WAIT_MAX + GUARD_MAX).await;
+}
+
+/// A cluster with clients of all slots.
+struct Scene {
+    cluster: RealCluster,
+    dir: tempfile::TempDir,
+    load: Load,
+    counting: [Counting; 2],
+}
+
+impl Scene {
+    async fn start() -> Option<Self> {
+        let cluster = RealCluster::with_password(SECRET).await?;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("auth"), SECRET).unwrap();
+        let load = LoadConfig { keys_per_tag: 3, big_elements: 50, pace: Some(1000), ..cluster.load(&slots()) };
+        // In the last slot, so that it is counted most of the time before it moves.
+        let tag = &load.tags[load.tags.len() - 1].name;
+        let count = |proxy: usize| Counting::start(load.addrs[proxy], &format!("{{{tag}}}:counted-by-{proxy}"));
+        let counting = [count(0), count(1)];
+        let load = Load::start(load).await.unwrap();
+        Some(Self { cluster, dir, load, counting })
+    }
+
+    fn agent(&self, slots: &SlotSet, name: &str) -> Agent {
+        let (source, target) = (self.cluster.source.addr(), self.cluster.target.addr());
+        let line = format!(
+            "move --source {source} --target {target} --slots {slots} --replace --routing codis --dashboard {} \
+             --product-auth-file {auth} --source-password-file {auth} --target-password-file {auth} --state-dir {}",
+            self.cluster.codis.dashboard_addr(),
+            self.path("state"),
+            auth = self.path("auth"),
+        );
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Agent::start(&words, self.dir.path().join(name))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).into_os_string().into_string().unwrap()
+    }
+
+    /// The slots that are at the source still.
+    fn left(&self) -> SlotSet {
+        let switched = self.cluster.switched();
+        slots().iter().filter(|slot| !switched.contains(*slot)).collect()
+    }
+
+    /// No lock is up, nobody looks after one, and nobody has to.
+    fn is_settled(&self) -> bool {
+        let journals = std::fs::read_dir(self.dir.path().join("state")).map_or(0, Iterator::count);
+        journals == 0 && guards(&self.path("state")).is_empty()
+    }
+
+    async fn assert_nobody_noticed(self, wait_max: Duration) {
+        sleep(Duration::from_millis(300)).await;
+        for (counting, proxy) in self.counting.into_iter().zip(self.cluster.codis.proxy_addrs()) {
+            counting.assert_nothing_lost(*proxy, wait_max);
+        }
+        let seen = self.load.stop().await;
+        println!("{seen}");
+        assert!(seen.is_clean() && seen.latency.max <= wait_max, "{seen}");
+        assert_eq!(self.cluster.switched(), slots());
+        self.cluster.codis.assert_no_fence();
+    }
+}
+
+fn slots() -> SlotSet {
+    (0..SLOTS).map(|number| Slot::new(number * 16 + 3)).collect()
+}
+
+const SLOTS: u16 = 40;
+const DEATHS: usize = 5;
+const SECRET: &str = "s3cret";
+
+/// A lock's cap and two seconds.
+const WAIT_MAX: Duration = Duration::from_millis(2200);
+
+/// What the guard waits more before it takes the agent for dead, and a busy machine adds to the start of a process.
+const GUARD_MAX: Duration = Duration::from_millis(1300);
