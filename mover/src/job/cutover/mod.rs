@@ -6,6 +6,7 @@
 
 mod approach;
 mod fence;
+mod held;
 
 use std::sync::Arc;
 use std::time::Duration;
