@@ -132,12 +132,26 @@ impl Fence<Drained> {
     /// layer has said that it holds the switch may come at any moment: when this process stood still, say.
     async fn lower_or_find_switched(mut self, setback: Setback, follower: &mut Follower) -> Result<Duration, Setback> {
         match self.held.lower_for(setback).await {
-            setback @ Setback::Lowered(_) if owned_by_target(&*self.held.routing, &self.held.slots).await? => {
+            setback @ Setback::Lowered(_) if self.is_switched(follower).await? => {
                 warn!(slots = %self.held.slots, ?setback, "the slots were switched all the same");
                 follower.note_strays(&self.held.slots).await?;
                 Ok(self.window.begin.elapsed())
             }
             setback => Err(setback),
+        }
+    }
+
+    /// Whether the slots are the target's, asked again while the layer cannot say: what made the last look fail may be that
+    /// it is down. No client waits meanwhile.
+    async fn is_switched(&self, follower: &mut Follower) -> Result<bool> {
+        let (slots, begin) = (&self.held.slots, Instant::now());
+        loop {
+            match owned_by_target(&*self.held.routing, slots).await {
+                Err(error) if begin.elapsed() <= FORWARD_MAX => warn!(%slots, %error, "cannot tell who owns the slots"),
+                outcome => return outcome,
+            }
+            follower.round().await?;
+            sleep(AGAIN).await;
         }
     }
 
