@@ -11,7 +11,7 @@ use mover::{Error, Job, JobOptions, Side};
 use redis::Value as Reply;
 use replication::SlotCount;
 
-use crate::harness::Call::{Finish, Holds, Lower, Preconditions, Prepare, Raise, Switch};
+use crate::harness::Call::{Finish, Holds, Lower, Owner, Preconditions, Prepare, Raise, Switch};
 use crate::harness::Fault::{AnswerLost, Hung, No, NotSwitched, Overtaken, Refused};
 use crate::harness::{Call, Fault, RedisServer, Source, Switchboard, endpoint, until};
 
@@ -26,12 +26,13 @@ async fn nothing_goes_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn before_the_switch_only_back() {
     let attempt = |end: &[Call]| [&[Preconditions], end].concat();
-    let failures: [Failure<'_>; 6] = [
+    let failures: [Failure<'_>; 7] = [
         (&[(Raise, Refused)], &[Raise, Lower]),
         (&[(Raise, AnswerLost)], &[Raise, Lower]),
         (&[(Raise, Hung)], &[Raise, Lower]),
         (&[(Holds, No)], &[Raise, Holds, Lower]),
         (&[(Holds, Refused)], &[Raise, Holds, Lower]),
+        (&[(Holds, Refused), (Owner, Refused)], &[Raise, Holds, Lower]),
         (&[(Holds, Hung), (Lower, Refused), (Lower, AnswerLost)], &[Raise, Holds, Lower, Lower, Lower]),
     ];
     for (faults, first) in failures {

@@ -26,6 +26,8 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Call {
     Prepare,
+    /// It changes nothing, so it is not noted; but it may fail.
+    Owner,
     Preconditions,
     Raise,
     Holds,
@@ -84,8 +86,13 @@ impl Switchboard {
 
     /// Notes a call and takes the fault that is meant for it.
     fn called(&self, call: Call) -> Option<Fault> {
+        self.state().calls.push(call);
+        self.fault(call)
+    }
+
+    /// Takes the fault that is meant for a call.
+    fn fault(&self, call: Call) -> Option<Fault> {
         let mut state = self.state();
-        state.calls.push(call);
         let index = state.faults.iter().position(|(of, _)| *of == call)?;
         state.faults.remove(index).map(|(_, fault)| fault)
     }
@@ -115,7 +122,12 @@ impl RoutingControl for Switchboard {
 
     fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
         let owner = if self.state().switched.contains(slot) { Owner::Target } else { Owner::Source };
-        Box::pin(async { Ok(owner) })
+        Box::pin(async move {
+            match self.fault(Call::Owner) {
+                None => Ok(owner),
+                Some(_) => Err(Error::Routing { what: "the switchboard does not say who owns it".to_owned() }),
+            }
+        })
     }
 
     fn preconditions<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
