@@ -134,6 +134,25 @@ async fn a_job_that_is_dropped_leaves_no_fence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stays_behind_keeps_no_fence_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), &[]).await;
+    let port = cluster.target.addr().port().to_string();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port, "--enable-debug-command", "local"]);
+    let (mut client, mut sleeper) = (cluster.target.client(), replica.client());
+    until("the replica follows", || format!("{:?}", client.run("INFO replication")).contains("state=online")).await;
+    let sleeping = std::thread::spawn(move || sleeper.run("DEBUG SLEEP 20"));
+    // As where a person holds the clients.
+    let job = cluster.job(|options| (options.cutover.max_lock, options.cutover.retries) = (None, Some(0)));
+    match job.run().await {
+        Err(Error::Cutover { last, .. }) => assert!(last.contains("the target's replica 127.0.0.1:"), "{last}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(!sleeping.is_finished(), "the replica was there again");
+    assert_eq!(cluster.routing.calls(), [Prepare, Preconditions, Raise, Lower, Finish]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_comes_too_late_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(dir.path(), &[]).await;

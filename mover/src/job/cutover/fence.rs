@@ -211,10 +211,11 @@ impl Window {
         self.max_lock.unwrap_or(Duration::MAX)
     }
 
-    /// Waits until the target's replicas have what it has.
+    /// Waits until the target's replicas have what it has; where no end is set to the fence, for a while: clients wait.
     async fn wait_for_replicas(&self, follower: &mut Follower) -> Result<(), Setback> {
+        let deadline = self.lower_by.unwrap_or_else(|| Instant::now() + REPLICA_MAX);
         while let Some(behind) = follower.replica_behind().await? {
-            if self.lower_by.is_some_and(|deadline| Instant::now() >= deadline) {
+            if Instant::now() >= deadline {
                 return Err(Setback::Lowered(behind.to_string()));
             }
             sleep(REPLICA_STEP).await;
@@ -232,6 +233,9 @@ impl Window {
 
 /// Which part of its time a fence keeps for being lowered.
 const LOWERING_SHARE: u32 = 8;
+
+/// How long a fence without an end is kept up for a replica.
+const REPLICA_MAX: Duration = Duration::from_secs(5);
 
 /// Between two questions for the target's replicas.
 const REPLICA_STEP: Duration = Duration::from_millis(1);
