@@ -31,7 +31,7 @@ use anyhow::{Result, ensure};
 use mover::batch::Write;
 use mover::dialect::HyperLogLogPolicy;
 use mover::endpoint::Endpoint;
-use mover::flow::{Control, Line, Throttle};
+use mover::flow::{Budget, Control, Line, Throttle};
 use mover::sink::{Sink, Target};
 use mover::source::Known;
 use mover::{JobOptions, Side};
@@ -90,7 +90,8 @@ async fn copy(checkpoint: &Arc<Checkpoint>, server: &RedisServer) -> Result<u64>
     for _ in 0..options.lanes {
         sinks.push(Box::new(target.sink().await?));
     }
-    let line = Line::start(sinks, &Control::new(), &Arc::new(Throttle::new(options.rate)));
+    let memory = Budget::new(options.line_memory());
+    let line = Line::start(sinks, &Control::new(), &Arc::new(Throttle::new(options.rate)), memory);
     let known = Arc::new(Known::new());
     let mut scans = JoinSet::new();
     for instance in 0..checkpoint.instances() {

@@ -52,13 +52,13 @@ impl Write {
 #[derive(Default, Debug)]
 pub struct Batch {
     writes: Vec<Write>,
-    size: usize,
+    bytes: usize,
 }
 
 impl Batch {
     /// Appends a write.
     pub fn push(&mut self, write: Write) {
-        self.size += write.size() + WRITE_OVERHEAD;
+        self.bytes += write.size();
         self.writes.push(write);
     }
 
@@ -67,14 +67,19 @@ impl Batch {
         &self.writes
     }
 
-    /// Bytes that it is worth on the line: user data and a share for each command.
+    /// Bytes of user data in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that it is worth on the line: user data and a share for each write.
     pub fn size(&self) -> usize {
-        self.size
+        self.bytes + self.writes.len() * WRITE_OVERHEAD
     }
 
     /// Whether it is full enough to go.
     pub fn is_full(&self) -> bool {
-        self.size >= BATCH_SIZE
+        self.size() >= BATCH_SIZE
     }
 
     /// Whether there is nothing in it.
@@ -87,5 +92,5 @@ impl Batch {
 /// per lane stay far below the memory limit.
 const BATCH_SIZE: usize = 64 << 10;
 
-/// What a command costs beside the user's bytes.
+/// What a write costs beside the user's bytes.
 const WRITE_OVERHEAD: usize = 32;

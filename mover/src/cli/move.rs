@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use bytesize::ByteSize;
 use clap::Args;
 use replication::{SlotCount, SlotSet};
 use snapshot::UnixMillis;
@@ -64,6 +65,16 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "N", default_value = "4")]
     lanes: NonZeroUsize,
 
+    /// The memory that it may take, about, however big keys are; at least 64MB. The biggest single value must fit in a
+    /// quarter of it.
+    #[arg(long, value_name = "SIZE", default_value = "256MB", value_parser = memory)]
+    memory: ByteSize,
+
+    /// The most of the source's log that is kept on its disk from the checkpoint to the end of the move, which stops when
+    /// it needs more.
+    #[arg(long, value_name = "SIZE", default_value = "20GB")]
+    spool_max: ByteSize,
+
     /// The database: Codis' number, Pika's db<N>.
     #[arg(long, value_name = "N", default_value_t = 0)]
     database: u32,
@@ -111,6 +122,8 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         database: args.database,
         rate: args.rate,
         lanes: args.lanes.get(),
+        memory: args.memory,
+        spool_max: args.spool_max,
         hyperloglog: args.hyperloglog,
         replace: args.replace,
         leave_corrupt_names: args.leave_corrupt_names,
@@ -177,6 +190,17 @@ fn tell_what_is_left(status: &Status) {
         eprintln!("run the move again with --replace, which deletes them first");
     }
 }
+
+fn memory(text: &str) -> std::result::Result<ByteSize, String> {
+    let memory: ByteSize = text.parse().map_err(|fault| format!("`{text}` is no size such as 256MB: {fault}"))?;
+    match memory >= MEMORY_MIN {
+        true => Ok(memory),
+        false => Err(format!("{memory} is too little, it takes at least {MEMORY_MIN}")),
+    }
+}
+
+/// Less is taken by RocksDB and the program alone.
+const MEMORY_MIN: ByteSize = ByteSize::mb(64);
 
 /// Waits for Ctrl-C or SIGTERM.
 async fn stop_signal() {

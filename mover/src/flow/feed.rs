@@ -2,30 +2,33 @@
 use std::sync::Arc;
 
 use crate::batch::{Batch, Write};
+use crate::flow::budget::Budget;
+use crate::flow::lane::Loaded;
 use crate::flow::watermark::{Mark, Watermark};
 use crate::{Error, Result};
 
 /// Where writes enter the line. Each producer has its own; the writes of one key must all enter through one of them.
 #[derive(Debug)]
 pub struct Feed {
-    lanes: Vec<flume::Sender<Batch>>,
+    lanes: Vec<flume::Sender<Loaded>>,
     open: Vec<Batch>,
     watermark: Arc<Watermark>,
+    memory: Budget,
 }
 
 impl Feed {
-    pub(super) fn new(lanes: Vec<flume::Sender<Batch>>, watermark: Arc<Watermark>) -> Self {
+    pub(super) fn new(lanes: Vec<flume::Sender<Loaded>>, watermark: Arc<Watermark>, memory: Budget) -> Self {
         let open = lanes.iter().map(|_| Batch::default()).collect();
-        Self { lanes, open, watermark }
+        Self { lanes, open, watermark, memory }
     }
 
-    /// Puts a write into the batch of its lane; waits while a full batch finds no room.
+    /// Puts a write into the batch of its lane; waits while a full batch finds no memory or no room.
     ///
     /// # Errors
     /// [`Error::LineStopped`] when the lane has ended.
     pub async fn push(&mut self, write: Write) -> Result<()> {
         match self.place(write) {
-            Some((lane, batch)) => self.lanes[lane].send_async(batch).await.map_err(|_| Error::LineStopped),
+            Some((lane, batch)) => self.send(lane, batch).await,
             None => Ok(()),
         }
     }
@@ -36,7 +39,7 @@ impl Feed {
     /// As [`push`](Self::push).
     pub fn push_blocking(&mut self, write: Write) -> Result<()> {
         match self.place(write) {
-            Some((lane, batch)) => self.lanes[lane].send(batch).map_err(|_| Error::LineStopped),
+            Some((lane, batch)) => self.send_blocking(lane, batch),
             None => Ok(()),
         }
     }
@@ -48,7 +51,7 @@ impl Feed {
     pub async fn flush(&mut self) -> Result<Mark> {
         for lane in 0..self.lanes.len() {
             if let Some(batch) = self.take(lane) {
-                self.lanes[lane].send_async(batch).await.map_err(|_| Error::LineStopped)?;
+                self.send(lane, batch).await?;
             }
         }
         Ok(self.watermark.mark())
@@ -61,10 +64,20 @@ impl Feed {
     pub fn flush_blocking(&mut self) -> Result<Mark> {
         for lane in 0..self.lanes.len() {
             if let Some(batch) = self.take(lane) {
-                self.lanes[lane].send(batch).map_err(|_| Error::LineStopped)?;
+                self.send_blocking(lane, batch)?;
             }
         }
         Ok(self.watermark.mark())
+    }
+
+    async fn send(&self, lane: usize, batch: Batch) -> Result<()> {
+        let memory = self.memory.take(batch.size()).await?;
+        self.lanes[lane].send_async(Loaded { batch, memory }).await.map_err(|_| Error::LineStopped)
+    }
+
+    fn send_blocking(&self, lane: usize, batch: Batch) -> Result<()> {
+        let memory = self.memory.take_blocking(batch.size())?;
+        self.lanes[lane].send(Loaded { batch, memory }).map_err(|_| Error::LineStopped)
     }
 
     /// Puts the write into its open batch and gives that out when it is full.

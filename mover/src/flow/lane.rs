@@ -4,24 +4,34 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Write};
+use crate::flow::budget::{Budget, Share};
 use crate::flow::control::{Control, Gate};
 use crate::flow::feed::Feed;
 use crate::flow::throttle::Throttle;
 use crate::flow::watermark::Watermark;
-use crate::sink::Sink;
+use crate::sink::{Answers, Outlet, Sink};
 use crate::{Error, Result};
 
 /// The running lanes, one per sink.
 #[derive(Debug)]
 pub struct Line {
-    senders: Vec<flume::Sender<Batch>>,
+    senders: Vec<flume::Sender<Loaded>>,
     watermark: Arc<Watermark>,
+    memory: Budget,
     lanes: JoinSet<Result<()>>,
 }
 
+/// A batch on the line, and the memory that is set aside for it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) batch: Batch,
+    pub(super) memory: Share,
+}
+
 impl Line {
-    /// Starts a lane for each sink.
-    pub fn start(sinks: Vec<Box<dyn Sink>>, control: &Control, throttle: &Arc<Throttle>) -> Self {
+    /// Starts a lane for each sink. Batches that are on the line take no more than `memory`, or one of them does that is
+    /// bigger.
+    pub fn start(sinks: Vec<Box<dyn Sink>>, control: &Control, throttle: &Arc<Throttle>, memory: Budget) -> Self {
         let watermark = Arc::new(Watermark::new(sinks.len()));
         let mut lanes = JoinSet::new();
         let mut senders = Vec::with_capacity(sinks.len());
@@ -29,21 +39,20 @@ impl Line {
             let (sender, batches) = flume::bounded(QUEUE_BATCHES);
             senders.push(sender);
             let lane = Lane {
-                index,
                 batches,
-                sink,
                 gate: control.gate(),
                 throttle: Arc::clone(throttle),
-                watermark: Arc::clone(&watermark),
+                memory: memory.clone(),
+                window: Budget::new(sink.window()),
             };
-            lanes.spawn(lane.run());
+            lanes.spawn(lane.run(index, sink, Arc::clone(&watermark)));
         }
-        Self { senders, watermark, lanes }
+        Self { senders, watermark, memory, lanes }
     }
 
     /// A new way in.
     pub fn feed(&self) -> Feed {
-        Feed::new(self.senders.clone(), Arc::clone(&self.watermark))
+        Feed::new(self.senders.clone(), Arc::clone(&self.watermark), self.memory.clone())
     }
 
     /// How far the lanes have come.
@@ -77,33 +86,73 @@ impl Line {
     }
 }
 
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.memory.close();
+    }
+}
+
+/// The sending half of a lane.
 struct Lane {
-    index: usize,
-    batches: flume::Receiver<Batch>,
-    sink: Box<dyn Sink>,
+    batches: flume::Receiver<Loaded>,
     gate: Gate,
     throttle: Arc<Throttle>,
-    watermark: Arc<Watermark>,
+    memory: Budget,
+    /// What may be without an answer.
+    window: Budget,
+}
+
+/// A batch that was sent and has no answer yet.
+struct Sent {
+    keys: u64,
+    bytes: u64,
+    _window: Share,
 }
 
 impl Lane {
-    async fn run(mut self) -> Result<()> {
-        let outcome = self.carry().await;
-        self.watermark.end(self.index);
-        outcome
+    async fn run(self, index: usize, sink: Box<dyn Sink>, watermark: Arc<Watermark>) -> Result<()> {
+        let (outlet, answers) = sink.split();
+        let memory = self.memory.clone();
+        // The window bounds what stands in here.
+        let (unanswered, sent) = flume::unbounded();
+        let outcome = tokio::try_join!(self.send(outlet, unanswered), land(index, answers, sent, &watermark));
+        watermark.end(index);
+        if outcome.is_err() {
+            // What waits in the queue of a lane that has failed keeps its memory, for which others must not wait.
+            memory.close();
+        }
+        outcome.map(|_| ())
     }
 
-    async fn carry(&mut self) -> Result<()> {
-        while let Ok(batch) = self.batches.recv_async().await {
+    async fn send(mut self, mut outlet: Box<dyn Outlet>, unanswered: flume::Sender<Sent>) -> Result<()> {
+        while let Ok(Loaded { batch, memory }) = self.batches.recv_async().await {
             self.gate.admit().await?;
-            self.throttle.admit(batch.size()).await;
-            self.sink.apply(&batch).await?;
-            let keys = batch.writes().iter().filter(|write| completes(write)).count() as u64;
-            let bytes = batch.writes().iter().map(Write::size).sum::<usize>() as u64;
-            self.watermark.advance(self.index, keys, bytes);
+            self.throttle.admit(batch.bytes(), outlet.commands(&batch)).await;
+            let sent = Sent {
+                keys: batch.writes().iter().filter(|write| completes(write)).count() as u64,
+                bytes: batch.bytes() as u64,
+                _window: self.window.take(batch.size()).await?,
+            };
+            unanswered.send(sent).map_err(|_| Error::LineStopped)?;
+            outlet.send(&batch).await?;
+            drop(memory);
         }
         Ok(())
     }
+}
+
+/// The other half of a lane: takes the answers, until all has been sent and answered.
+async fn land(
+    index: usize,
+    mut answers: Box<dyn Answers>,
+    sent: flume::Receiver<Sent>,
+    watermark: &Watermark,
+) -> Result<()> {
+    while let Ok(batch) = sent.recv_async().await {
+        answers.next().await?;
+        watermark.advance(index, batch.keys, batch.bytes);
+    }
+    Ok(())
 }
 
 /// Whether a key is complete with this write.
@@ -114,5 +163,6 @@ fn completes(write: &Write) -> bool {
     }
 }
 
-/// Batches that wait in a lane: at 64 KiB each, a lane holds half a megabyte, or one element that is larger.
+/// Batches that wait in a lane. What they weigh is bounded by the line's memory; this keeps a lane that is slow from taking
+/// all of it.
 const QUEUE_BATCHES: usize = 8;

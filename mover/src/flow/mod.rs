@@ -2,19 +2,23 @@
 //! The line: everything that goes to the target goes through here, in one direction.
 //!
 //! ```text
-//!  Feed ─▶ Batch ══bounded channel══▶ Lane ─▶ Sink ─▶ target
-//!                                      └────▶ Watermark ─▶ whoever waits for it
+//!  Feed ─▶ Batch ══bounded channel══▶ Lane ─▶ Outlet ─▶ target
+//!                                        ◀─ Answers ◀───┘
+//!                                        └─▶ Watermark ─▶ whoever waits for it
 //! ```
 //!
-//! A key always takes the same lane, so its writes stay in order. The end of the line is a dropped [`Feed`], never a
+//! What is on the line is bounded in bytes twice: a [`Budget`] of memory for all batches that are not sent yet, and a window
+//! for each connection of what was sent and has no answer. A key always takes the same lane, so its writes stay in order. The end of the line is a dropped [`Feed`], never a
 //! message.
 
+mod budget;
 mod control;
 mod feed;
 mod lane;
 mod throttle;
 mod watermark;
 
+pub use budget::{Budget, Share};
 pub use control::{Control, Gate};
 pub use feed::Feed;
 pub use lane::Line;

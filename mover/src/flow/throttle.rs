@@ -57,8 +57,8 @@ impl Throttle {
         Self { limiter }
     }
 
-    /// Waits until `bytes` may go.
-    pub async fn admit(&self, bytes: usize) {
+    /// Waits until `bytes` of user data in so many commands may go.
+    pub async fn admit(&self, bytes: usize, _commands: usize) {
         let Some((limiter, burst)) = &self.limiter else { return };
         let mut cells = u32::try_from(bytes.div_ceil(CELL as usize)).unwrap_or(u32::MAX);
         // The limiter never admits more than its burst at once, so a big batch pays in instalments.
@@ -96,7 +96,7 @@ mod tests {
         let throttle = Throttle::new(Some("1MiB".parse().unwrap()));
         let begin = Instant::now();
         for _ in 0..4 {
-            throttle.admit(64 << 10).await;
+            throttle.admit(64 << 10, 1).await;
         }
         // 256 KiB at 1 MiB/s take a quarter of a second, less the first burst of 25 ms.
         assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());

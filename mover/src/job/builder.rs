@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use replication::{SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
@@ -109,6 +110,20 @@ impl<S, T, R> JobBuilder<S, T, R> {
     /// Connections to each side; usually 4.
     pub fn lanes(mut self, lanes: NonZeroUsize) -> Self {
         self.options.lanes = lanes.get();
+        self
+    }
+
+    /// The memory that the process may take for the job, about; usually 256 MB. What is on its way is bounded by it, not the
+    /// size of keys.
+    pub fn memory(mut self, memory: ByteSize) -> Self {
+        self.options.memory = memory;
+        self
+    }
+
+    /// The most of the source's log that is kept for the job, from its checkpoint to its end, which costs the disk that
+    /// much; usually 20 GB. A job that needs more stops.
+    pub fn spool_max(mut self, size: ByteSize) -> Self {
+        self.options.spool_max = size;
         self
     }
 

@@ -32,7 +32,7 @@ use snapshot::Checkpoint;
 use tracing::{info, warn};
 
 use crate::endpoint::Endpoint;
-use crate::flow::{Control, Line, Throttle};
+use crate::flow::{Budget, Control, Line, Throttle};
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
 use crate::routing::RoutingControl;
@@ -111,7 +111,8 @@ impl Job {
             sinks.push(Box::new(plan.target.sink().await?));
         }
         let throttle = Arc::new(Throttle::new(self.options.rate));
-        let line = Line::start(sinks, &self.control, &throttle);
+        let memory = Budget::new(self.options.line_memory());
+        let line = Line::start(sinks, &self.control, &throttle, memory);
         match self.carry(plan, &taken, Arc::new(checkpoint), &line).await {
             Ok(report) => line.finish().await.map(|()| report),
             // The lane knows why the line stopped.

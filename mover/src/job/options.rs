@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use replication::{SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
@@ -21,6 +22,10 @@ pub struct JobOptions {
     pub rate: Option<Rate>,
     /// Connections to the target, and to the source for re-reading.
     pub lanes: usize,
+    /// The memory that the process may take in all, about.
+    pub memory: ByteSize,
+    /// The most of the source's log that is kept for the job, from its checkpoint on. A job that needs more is stopped.
+    pub spool_max: ByteSize,
     /// What becomes of HyperLogLogs on a Redis target.
     pub hyperloglog: HyperLogLogPolicy,
     /// Whether keys of these slots that the target already holds are deleted first. Without it they stop the job.
@@ -62,6 +67,8 @@ impl JobOptions {
             database: 0,
             rate: None,
             lanes: 4,
+            memory: MEMORY,
+            spool_max: SPOOL_MAX,
             hyperloglog: HyperLogLogPolicy::default(),
             replace: false,
             leave_corrupt_names: false,
@@ -69,7 +76,19 @@ impl JobOptions {
             work_dir: None,
         }
     }
+
+    /// What batches on the line may take of the memory: an eighth. Their bookkeeping takes as much again, a quarter is for
+    /// what is being read, and the rest is RocksDB's and the allocator's.
+    pub fn line_memory(&self) -> usize {
+        usize::try_from(self.memory.as_u64() / 8).unwrap_or(usize::MAX)
+    }
 }
+
+/// An hour of a source that is written at 5 MB/s.
+const SPOOL_MAX: ByteSize = ByteSize::gb(20);
+
+/// What a small machine can spare.
+const MEMORY: ByteSize = ByteSize::mb(256);
 
 impl Default for CutoverOptions {
     fn default() -> Self {

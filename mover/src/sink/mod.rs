@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The target end of the line.
 
+mod count;
 mod hyperloglog;
 mod pipe;
 mod redis;
 mod render;
 mod replicas;
+mod rope;
 
 pub use redis::{RedisSink, Target};
 pub use replicas::Behind;
@@ -14,13 +16,37 @@ use crate::BoxFuture;
 use crate::Result;
 use crate::batch::Batch;
 
-/// Where batches go.
+/// A connection to the target, cut in two: batches go in at one half, their answers come out of the other, in the same
+/// order. So a batch need not wait for the answer to the one before it; how much may be without an answer is the line's
+/// to say.
 pub trait Sink: Send {
-    /// Does everything in the batch, in order, and returns when the target has answered all of it.
+    /// The two halves. They are used at the same time, and dropped together when either fails.
+    fn split(self: Box<Self>) -> (Box<dyn Outlet>, Box<dyn Answers>);
+
+    /// Bytes that may be on their way without an answer: as much as a round trip to the other end carries.
+    fn window(&self) -> usize;
+}
+
+/// The half of a [`Sink`] that batches go into.
+pub trait Outlet: Send {
+    /// How many commands the target will be sent for the batch.
+    fn commands(&self, batch: &Batch) -> usize;
+
+    /// Sends the batch on its way. It may return long before the target has answered.
     ///
     /// # Errors
-    /// When the target refused anything or the connection broke: an unknown part of the batch was done.
-    fn apply<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>>;
+    /// When a write has no form that the target understands, or the connection broke: an unknown part of all that has no
+    /// answer was done.
+    fn send<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>>;
+}
+
+/// The half of a [`Sink`] that answers come out of.
+pub trait Answers: Send {
+    /// Waits until the target has done all of the oldest batch that has no answer yet. Asked only while there is one.
+    ///
+    /// # Errors
+    /// When the target refused anything or the connection broke: an unknown part of all that has no answer was done.
+    fn next(&mut self) -> BoxFuture<'_, Result<()>>;
 }
 
 impl std::fmt::Debug for dyn Sink {

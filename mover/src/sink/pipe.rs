@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The bulk connection: a pipeline out, answers in, nothing decoded that need not be.
+//! The bulk connection: commands out, answers in, nothing decoded that need not be.
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,9 +13,23 @@ use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, RESPONSE_TIMEOUT};
 /// A connection that sends many commands and hands their answers to whoever sent them.
 #[derive(Debug)]
 pub(super) struct Pipe {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+/// Its half that takes commands.
+#[derive(Debug)]
+pub(super) struct PipeWriter {
     endpoint: Endpoint,
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    stream: OwnedWriteHalf,
+}
+
+/// Its half that gives answers. Both must be used at the same time: a peer that answers while we still write must never
+/// find both buffers full.
+#[derive(Debug)]
+pub(super) struct PipeReader {
+    endpoint: Endpoint,
+    stream: OwnedReadHalf,
     input: BytesMut,
 }
 
@@ -41,15 +55,23 @@ impl Pipe {
         };
         stream.set_nodelay(true).map_err(|fault| endpoint.refused(fault.to_string()))?;
         let (reader, writer) = stream.into_split();
-        let mut pipe = Self { endpoint: endpoint.clone(), reader, writer, input: BytesMut::with_capacity(INPUT_SIZE) };
-        pipe.log_in().await?;
+        let input = BytesMut::with_capacity(INPUT_SIZE);
+        let mut pipe = Self {
+            reader: PipeReader { endpoint: endpoint.clone(), stream: reader, input },
+            writer: PipeWriter { endpoint: endpoint.clone(), stream: writer },
+        };
+        pipe.log_in(endpoint).await?;
         Ok(pipe)
     }
 
-    async fn log_in(&mut self) -> Result<()> {
-        let password =
-            self.endpoint.password.as_ref().map(|password| ["AUTH".to_owned(), password.reveal().to_owned()]);
-        let database = Some(self.endpoint.database).filter(|database| *database != 0);
+    /// Both halves.
+    pub(super) fn split(self) -> (PipeReader, PipeWriter) {
+        (self.reader, self.writer)
+    }
+
+    async fn log_in(&mut self, endpoint: &Endpoint) -> Result<()> {
+        let password = endpoint.password.as_ref().map(|password| ["AUTH".to_owned(), password.reveal().to_owned()]);
+        let database = Some(endpoint.database).filter(|database| *database != 0);
         let select = database.map(|database| ["SELECT".to_owned(), database.to_string()]);
         for command in [password, select].into_iter().flatten() {
             let mut bytes = BytesMut::new();
@@ -60,67 +82,62 @@ impl Pipe {
                     refusal = Some(String::from_utf8_lossy(line).into_owned());
                 }
             };
-            self.exchange(&bytes, 1, keep).await?;
+            self.writer.write(&mut bytes).await?;
+            self.reader.read(1, keep).await?;
             if let Some(refusal) = refusal {
-                return Err(self.endpoint.refused(refusal));
+                return Err(endpoint.refused(refusal));
             }
         }
         Ok(())
     }
+}
 
-    /// Sends `commands` and takes `answers` answers. Reading starts at once: a peer that answers while we still write
-    /// must never find both buffers full.
+impl PipeWriter {
+    /// Sends `commands` and consumes them.
+    ///
+    /// # Errors
+    /// [`Error::Lost`](crate::Error::Lost) when the connection breaks.
+    pub(super) async fn write(&mut self, commands: &mut impl Buf) -> Result<()> {
+        self.stream.write_all_buf(commands).await.map_err(|fault| self.endpoint.lost(fault))
+    }
+}
+
+impl PipeReader {
+    /// Takes `answers` answers.
     ///
     /// # Errors
     /// [`Error::Lost`](crate::Error::Lost) when the connection breaks, answers nonsense or is silent for
     /// [`RESPONSE_TIMEOUT`].
-    pub(super) async fn exchange(
-        &mut self,
-        commands: &[u8],
-        answers: usize,
-        take: impl FnMut(usize, Answer<'_>),
-    ) -> Result<()> {
-        let Self { endpoint, reader, writer, input } = self;
-        let write = async { writer.write_all(commands).await.map_err(|fault| endpoint.lost(fault)) };
-        let read = read_answers(endpoint, reader, input, answers, take);
-        tokio::try_join!(write, read).map(|_| ())
-    }
-}
-
-async fn read_answers(
-    endpoint: &Endpoint,
-    reader: &mut OwnedReadHalf,
-    input: &mut BytesMut,
-    answers: usize,
-    mut take: impl FnMut(usize, Answer<'_>),
-) -> Result<()> {
-    let mut taken = 0;
-    while taken < answers {
-        let mut used = 0;
+    pub(super) async fn read(&mut self, answers: usize, mut take: impl FnMut(usize, Answer<'_>)) -> Result<()> {
+        let Self { endpoint, stream, input } = self;
+        let mut taken = 0;
         while taken < answers {
-            match parse(&input[used..]) {
-                Ok(Some((answer, length))) => {
-                    take(taken, answer);
-                    used += length;
-                    taken += 1;
+            let mut used = 0;
+            while taken < answers {
+                match parse(&input[used..]) {
+                    Ok(Some((answer, length))) => {
+                        take(taken, answer);
+                        used += length;
+                        taken += 1;
+                    }
+                    Ok(None) => break,
+                    Err(what) => return Err(endpoint.lost(what)),
                 }
-                Ok(None) => break,
-                Err(what) => return Err(endpoint.lost(what)),
+            }
+            input.advance(used);
+            if taken == answers {
+                break;
+            }
+            input.reserve(INPUT_SIZE);
+            match timeout(RESPONSE_TIMEOUT, stream.read_buf(input)).await {
+                Ok(Ok(0)) => return Err(endpoint.lost("closed by the other end")),
+                Ok(Ok(_)) => {}
+                Ok(Err(fault)) => return Err(endpoint.lost(fault)),
+                Err(_) => return Err(endpoint.lost(format!("no answer in {RESPONSE_TIMEOUT:?}"))),
             }
         }
-        input.advance(used);
-        if taken == answers {
-            break;
-        }
-        input.reserve(INPUT_SIZE);
-        match timeout(RESPONSE_TIMEOUT, reader.read_buf(input)).await {
-            Ok(Ok(0)) => return Err(endpoint.lost("closed by the other end")),
-            Ok(Ok(_)) => {}
-            Ok(Err(fault)) => return Err(endpoint.lost(fault)),
-            Err(_) => return Err(endpoint.lost(format!("no answer in {RESPONSE_TIMEOUT:?}"))),
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// One answer from the front of `input` and its length; `None` when it is not all there yet.

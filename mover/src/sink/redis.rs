@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The target as a server that speaks RESP.
 
+use flume::{Receiver, Sender};
 use redis::Value;
 use replication::{SlotCount, SlotSet};
 
-use crate::BoxFuture;
-use crate::Result;
 use crate::batch::Batch;
 use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::endpoint::{Client, Endpoint};
-use crate::sink::Sink;
-use crate::sink::pipe::{Answer, Pipe};
-use crate::sink::render::Commands;
+use crate::sink::pipe::{Answer, Pipe, PipeReader, PipeWriter};
+use crate::sink::render::{Commands, Expected};
+use crate::sink::{Answers, Outlet, Sink, count};
+use crate::{BoxFuture, Error, Result};
 
 /// A target that has been looked at and found fit.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ impl Target {
     /// [`Error::Connect`](crate::Error::Connect).
     pub async fn sink(&self) -> Result<RedisSink> {
         let pipe = Pipe::connect(self.endpoint()).await?;
-        Ok(RedisSink { endpoint: self.endpoint().clone(), pipe, commands: Commands::new(self.dialect) })
+        Ok(RedisSink { endpoint: self.endpoint().clone(), pipe, dialect: self.dialect })
     }
 
     /// One page of the target's keys that lie in `slots`, and the cursor of the next page; `None` after the last one.
@@ -108,35 +108,86 @@ impl Target {
 pub struct RedisSink {
     endpoint: Endpoint,
     pipe: Pipe,
-    commands: Commands,
+    dialect: Dialect,
 }
 
-impl RedisSink {
-    async fn send(&mut self, batch: &Batch) -> Result<()> {
+impl Sink for RedisSink {
+    fn split(self: Box<Self>) -> (Box<dyn Outlet>, Box<dyn Answers>) {
+        let Self { endpoint, pipe, dialect } = *self;
+        let (reader, writer) = pipe.split();
+        // The line bounds what has no answer, and so what stands in here.
+        let (unanswered, expected) = flume::unbounded();
+        let outlet = RedisOutlet { writer, commands: Commands::new(dialect), unanswered };
+        (Box::new(outlet), Box::new(RedisAnswers { endpoint, reader, expected }))
+    }
+
+    fn window(&self) -> usize {
+        WINDOW
+    }
+}
+
+struct RedisOutlet {
+    writer: PipeWriter,
+    commands: Commands,
+    unanswered: Sender<Expected>,
+}
+
+impl RedisOutlet {
+    async fn send_batch(&mut self, batch: &Batch) -> Result<()> {
         self.commands.clear();
         for write in batch.writes() {
             self.commands.render(write)?;
         }
-        let Self { endpoint, pipe, commands } = self;
+        // Before the first byte goes: its answer may come at once.
+        let expected = self.commands.take_expected();
+        self.unanswered.send(expected).map_err(|_| Error::LineStopped)?;
+        self.writer.write(self.commands.bytes()).await
+    }
+}
+
+impl Outlet for RedisOutlet {
+    fn commands(&self, batch: &Batch) -> usize {
+        batch.writes().iter().map(|write| count::commands(self.commands.dialect(), write)).sum()
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.send_batch(batch))
+    }
+}
+
+struct RedisAnswers {
+    endpoint: Endpoint,
+    reader: PipeReader,
+    expected: Receiver<Expected>,
+}
+
+impl RedisAnswers {
+    async fn next_batch(&mut self) -> Result<()> {
+        let expected = self.expected.recv_async().await.map_err(|_| Error::LineStopped)?;
+        let Self { endpoint, reader, .. } = self;
         let mut refusal = None;
         let check = |index: usize, answer: Answer<'_>| {
             let Answer::Refused(line) = answer else { return };
-            let repeated = commands.may_repeat(index) && contains(line, ID_NOT_ABOVE_LAST);
+            let repeated = expected.may_repeat(index) && contains(line, ID_NOT_ABOVE_LAST);
             if !repeated && refusal.is_none() {
-                let verb = commands.verbs()[index];
+                let verb = expected.verb(index);
                 refusal = Some(endpoint.answered(verb.name(), String::from_utf8_lossy(line)));
             }
         };
-        pipe.exchange(commands.bytes(), commands.verbs().len(), check).await?;
+        reader.read(expected.len(), check).await?;
         refusal.map_or(Ok(()), Err)
     }
 }
 
-impl Sink for RedisSink {
-    fn apply<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.send(batch))
+impl Answers for RedisAnswers {
+    fn next(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.next_batch())
     }
 }
+
+/// The server has the next batches at hand while it works on one, and not so many that another client's command that comes
+/// in between waits for long.
+const WINDOW: usize = 256 << 10;
 
 fn contains(line: &[u8], part: &[u8]) -> bool {
     line.windows(part.len()).any(|window| window == part)

@@ -3,49 +3,80 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
 
 use crate::batch::{Patch, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
 use crate::error::Unmovable;
 use crate::sink::hyperloglog;
+use crate::sink::rope::Rope;
 
 /// Commands as bytes, and what is known about their answers.
 #[derive(Debug)]
 pub(super) struct Commands {
     dialect: Dialect,
-    bytes: BytesMut,
+    bytes: Rope,
+    expected: Expected,
+}
+
+/// What was sent and has no answer yet.
+#[derive(Default, Debug)]
+pub(super) struct Expected {
     verbs: Vec<Verb>,
     /// Stream entries that the target may have already: it answers those with an error that means "I have it".
     repeatable: Vec<Range<usize>>,
 }
 
-impl Commands {
-    pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, bytes: BytesMut::new(), verbs: Vec::new(), repeatable: Vec::new() }
+impl Expected {
+    /// How many answers there will be.
+    pub(super) fn len(&self) -> usize {
+        self.verbs.len()
     }
 
-    /// What to send.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The commands in it, one answer each.
-    pub(super) fn verbs(&self) -> &[Verb] {
-        &self.verbs
+    /// The command that an answer belongs to.
+    pub(super) fn verb(&self, index: usize) -> Verb {
+        self.verbs[index]
     }
 
     /// Whether an answer "the id is not above the last one" to this command is fine.
     pub(super) fn may_repeat(&self, index: usize) -> bool {
         self.repeatable.iter().any(|range| range.contains(&index))
     }
+}
+
+impl Commands {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, bytes: Rope::default(), expected: Expected::default() }
+    }
+
+    /// The target's dialect.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The commands so far, as they go over the line.
+    pub(super) fn bytes(&mut self) -> &mut Rope {
+        self.bytes.seal();
+        &mut self.bytes
+    }
+
+    /// The answers that they will get.
+    #[cfg(test)]
+    pub(super) fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// Hands over what answers will be compared with.
+    pub(super) fn take_expected(&mut self) -> Expected {
+        std::mem::take(&mut self.expected)
+    }
 
     /// Makes it empty and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.verbs.clear();
-        self.repeatable.clear();
+        self.expected.verbs.clear();
+        self.expected.repeatable.clear();
     }
 
     /// Appends what does `write` at the target.
@@ -83,7 +114,7 @@ impl Commands {
     }
 
     fn patch(&mut self, patch: &Patch) -> Result<(), Unmovable> {
-        let first = self.verbs.len();
+        let first = self.expected.verbs.len();
         self.elements(&patch.key, &patch.set)?;
         let removal = match patch.set.kind() {
             Kind::Hash => Verb::HDel,
@@ -92,7 +123,7 @@ impl Commands {
             Kind::Stream => {
                 // An entry that came and went leaves its id behind, here as at the source.
                 patch.remove.iter().for_each(|id| self.command(Verb::XAdd, &[&patch.key, id, b"", b""]));
-                self.repeatable.push(first..self.verbs.len());
+                self.expected.repeatable.push(first..self.expected.verbs.len());
                 Verb::XDel
             }
             kind @ (Kind::String | Kind::HyperLogLog | Kind::List) => {
@@ -109,15 +140,19 @@ impl Commands {
 
     fn elements(&mut self, key: &Bytes, body: &Body) -> Result<(), Unmovable> {
         match body {
-            Body::String(value) => self.command(Verb::Set, &[key, value]),
+            Body::String(value) => {
+                self.begin(Verb::Set, 2);
+                self.argument(key);
+                self.value(value);
+            }
             Body::HyperLogLog(registers) => self.hyperloglog(key, registers)?,
             Body::Hash(fields) => {
                 for chunk in fields.chunks(ELEMENTS_MAX) {
                     self.begin(Verb::HMSet, 1 + 2 * chunk.len());
                     self.argument(key);
                     for (field, value) in chunk {
-                        self.argument(field);
-                        self.argument(value);
+                        self.value(field);
+                        self.value(value);
                     }
                 }
             }
@@ -133,7 +168,7 @@ impl Commands {
         for chunk in members.chunks(ELEMENTS_MAX) {
             self.begin(verb, 1 + chunk.len());
             self.argument(key);
-            chunk.iter().for_each(|member| self.argument(member));
+            chunk.iter().for_each(|member| self.value(member));
         }
     }
 
@@ -146,7 +181,7 @@ impl Commands {
             self.argument(key);
             for (member, score) in chunk {
                 self.argument(score_text(*score).as_bytes());
-                self.argument(member);
+                self.value(member);
             }
         }
         Ok(())
@@ -156,7 +191,7 @@ impl Commands {
         self.begin(Verb::XAdd, 2 + entry.fields.len());
         self.argument(key);
         self.argument(entry.id.to_string().as_bytes());
-        entry.fields.iter().for_each(|field| self.argument(field));
+        entry.fields.iter().for_each(|field| self.value(field));
     }
 
     /// Makes the target give out ids above `last_id` only, as the source does. A stream without entries comes into
@@ -178,7 +213,11 @@ impl Commands {
 
     fn hyperloglog(&mut self, key: &Bytes, registers: &Bytes) -> Result<(), Unmovable> {
         match self.dialect {
-            Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw } => self.command(Verb::Set, &[key, registers]),
+            Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw } => {
+                self.begin(Verb::Set, 2);
+                self.argument(key);
+                self.value(registers);
+            }
             Dialect::Redis { hyperloglog: HyperLogLogPolicy::Refuse } => {
                 let why = "Redis counts by other registers; `--hyperloglog raw` moves Pika's as a plain string";
                 return Err(unmovable(key, Kind::HyperLogLog, why));
@@ -208,23 +247,29 @@ impl Commands {
     /// The one place where a command begins: what the dialect forbids stops here.
     fn begin(&mut self, verb: Verb, arguments: usize) {
         assert!(self.dialect.allows(verb), "{} must never be sent to a {}", verb.name(), self.dialect);
-        self.verbs.push(verb);
-        self.bytes.put_u8(b'*');
-        self.number(arguments + 1);
+        self.expected.verbs.push(verb);
+        self.length(b'*', arguments + 1);
         self.argument(verb.name().as_bytes());
     }
 
     fn argument(&mut self, argument: &[u8]) {
-        self.bytes.put_u8(b'$');
-        self.number(argument.len());
-        self.bytes.put_slice(argument);
-        self.bytes.put_slice(b"\r\n");
+        self.length(b'$', argument.len());
+        self.bytes.put(argument);
+        self.bytes.put(b"\r\n");
     }
 
-    fn number(&mut self, number: usize) {
+    /// An argument that may be large.
+    fn value(&mut self, value: &Bytes) {
+        self.length(b'$', value.len());
+        self.bytes.share(value);
+        self.bytes.put(b"\r\n");
+    }
+
+    fn length(&mut self, mark: u8, number: usize) {
         let mut digits = itoa::Buffer::new();
-        self.bytes.put_slice(digits.format(number).as_bytes());
-        self.bytes.put_slice(b"\r\n");
+        self.bytes.put(&[mark]);
+        self.bytes.put(digits.format(number).as_bytes());
+        self.bytes.put(b"\r\n");
     }
 }
 
@@ -233,14 +278,15 @@ fn unmovable(key: &Bytes, kind: Kind, why: &'static str) -> Unmovable {
 }
 
 /// Elements in one command: a longer one would hold the target's other clients for too long.
-const ELEMENTS_MAX: usize = 512;
+pub(super) const ELEMENTS_MAX: usize = 512;
 
 /// Pika takes 254 elements in one PFADD.
-const HYPERLOGLOG_ELEMENTS_MAX: usize = 250;
+pub(super) const HYPERLOGLOG_ELEMENTS_MAX: usize = 250;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Buf as _;
     use snapshot::{Part, UnixMillis};
 
     const REDIS: Dialect = Dialect::Redis { hyperloglog: HyperLogLogPolicy::Refuse };
@@ -248,7 +294,8 @@ mod tests {
     fn rendered(dialect: Dialect, write: Write) -> String {
         let mut commands = Commands::new(dialect);
         commands.render(&write).unwrap();
-        let mut input = Bytes::copy_from_slice(commands.bytes());
+        let rope = commands.bytes();
+        let mut input = rope.copy_to_bytes(rope.remaining());
         let mut lines = Vec::new();
         while !input.is_empty() {
             let (command, length) = replication::Command::parse(&input).unwrap();
@@ -256,7 +303,7 @@ mod tests {
             lines.push(words.join(" "));
             input = input.slice(length..);
         }
-        assert_eq!(lines.len(), commands.verbs().len());
+        assert_eq!(lines.len(), commands.expected().len());
         lines.join("; ")
     }
 

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How many commands a write becomes, without making them: what a limit on commands is held to, also where another
+//! machine renders them.
+
+use snapshot::{Body, Kind, Piece};
+
+use crate::batch::{Patch, Write};
+use crate::dialect::{Dialect, HyperLogLogPolicy};
+use crate::sink::render::{ELEMENTS_MAX, HYPERLOGLOG_ELEMENTS_MAX};
+
+/// The commands that do `write` at a target of this dialect.
+pub(super) fn commands(dialect: Dialect, write: &Write) -> usize {
+    match write {
+        Write::Piece(piece) => of_piece(dialect, piece),
+        Write::Patch(patch) => of_patch(dialect, patch),
+        Write::Remove(_) => 1,
+    }
+}
+
+fn of_piece(dialect: Dialect, piece: &Piece) -> usize {
+    let replaces = piece.part.is_first() && dialect.lands_as(piece.body.kind()) != Kind::String;
+    let expires = piece.part.is_last() && piece.expire_at.is_some();
+    let last_id = match &piece.body {
+        Body::Stream { entries, last_id } if piece.part.is_last() => {
+            match (dialect, entries.last().map(|entry| entry.id)) {
+                (_, Some(entry)) if entry >= *last_id => 0,
+                (Dialect::Redis { .. }, Some(_)) => 1,
+                (Dialect::Pika, _) | (_, None) => 2,
+            }
+        }
+        _ => 0,
+    };
+    usize::from(replaces) + of_body(dialect, &piece.body) + last_id + usize::from(expires)
+}
+
+fn of_patch(dialect: Dialect, patch: &Patch) -> usize {
+    let passing = if patch.set.kind() == Kind::Stream { patch.remove.len() } else { 0 };
+    of_body(dialect, &patch.set) + passing + patch.remove.len().div_ceil(ELEMENTS_MAX)
+}
+
+fn of_body(dialect: Dialect, body: &Body) -> usize {
+    match body {
+        Body::String(_) => 1,
+        Body::HyperLogLog(registers) => match dialect {
+            Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw | HyperLogLogPolicy::Refuse } => 1,
+            Dialect::Pika => {
+                let set = registers.iter().filter(|rank| **rank != 0).count();
+                set.div_ceil(HYPERLOGLOG_ELEMENTS_MAX).max(1)
+            }
+        },
+        Body::Stream { entries, .. } => entries.len(),
+        Body::Hash(_) | Body::List(_) | Body::Set(_) | Body::Zset(_) => body.len().div_ceil(ELEMENTS_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::render::Commands;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use snapshot::{Part, StreamEntry, StreamId, UnixMillis};
+
+    fn body(kind: usize, count: usize, last_id: u64) -> Body {
+        let element = |number: usize| Bytes::from(number.to_string());
+        match kind {
+            0 => Body::String(element(count)),
+            1 => Body::HyperLogLog((0..1 << 17).map(|index| u8::from(index < count)).collect()),
+            2 => Body::Hash((0..count).map(|number| (element(number), element(number))).collect()),
+            3 => Body::List((0..count).map(element).collect()),
+            4 => Body::Set((0..count).map(element).collect()),
+            5 => Body::Zset((0..count).map(|number| (element(number), 1.0)).collect()),
+            _ => {
+                let entry = |number: usize| {
+                    let fields = vec![element(number), element(number)];
+                    StreamEntry { id: StreamId::new(number as u64 + 1, 0), fields }
+                };
+                Body::Stream { entries: (0..count).map(entry).collect(), last_id: StreamId::new(last_id, 0) }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_are_counted_as_are_rendered(
+            pika: bool,
+            kind in 0..7usize,
+            count in 0..1100usize,
+            last_id in 0..1200u64,
+            part in prop::sample::select(vec![Part::Whole, Part::First, Part::Middle, Part::Last]),
+            expire_at in prop::option::of(1..9u64),
+            removed in prop::option::of(0..1100usize),
+        ) {
+            let dialect = match pika {
+                true => Dialect::Pika,
+                false => Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw },
+            };
+            let body = body(kind, count, last_id);
+            let write = match removed {
+                Some(removed) if matches!(kind, 2 | 4..) => {
+                    let remove = (0..removed).map(|number| Bytes::from(format!("{number}-0"))).collect();
+                    Write::Patch(Patch { key: "k".into(), set: body, remove })
+                }
+                _ => Write::Piece(Piece { key: "k".into(), part, expire_at: expire_at.map(UnixMillis), body }),
+            };
+            let mut rendered = Commands::new(dialect);
+            rendered.render(&write).unwrap();
+            prop_assert_eq!(commands(dialect, &write), rendered.expected().len());
+        }
+    }
+}
