@@ -4,9 +4,9 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
+use bytesize::ByteSize;
 use replication::SlotCount;
 use snapshot::Kind;
 
@@ -43,15 +43,18 @@ pub enum Error {
         /// What it answered.
         fault: String,
     },
-    /// The source changes faster than it can be followed.
+    /// The source's log has become too long to be kept.
     #[error(
-        "the source changes faster than it is followed: {lag} bytes of its log are left, and for {stuck:?} not fewer"
+        "{} of the source's log had to be kept, which is more than the {} that are allowed; {} of it were not followed yet",
+        ByteSize(*size), ByteSize(*max), ByteSize(*lag)
     )]
-    Outrun {
-        /// Bytes of the log that have not been read.
+    SpoolFull {
+        /// Bytes of the log from the checkpoint on.
+        size: u64,
+        /// Bytes that may be kept.
+        max: u64,
+        /// Bytes that had not been followed.
         lag: u64,
-        /// How long it has not become less.
-        stuck: Duration,
     },
     /// A connection broke while it was in use.
     #[error("lost the connection to the {side} at {address}: {fault}")]
@@ -175,7 +178,7 @@ impl Error {
             Self::Connect { side, .. } | Self::Login { side, .. } | Self::Lost { side, .. } => *side,
             Self::Reply { side, .. } | Self::Unfit { side, .. } => *side,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
-            Self::Unmovable(_) | Self::Outrun { .. } => Side::Source,
+            Self::Unmovable(_) | Self::SpoolFull { .. } => Side::Source,
             Self::Differs { .. } | Self::LineStopped => Side::Target,
             Self::Routing { .. } | Self::NotSwitched { .. } => Side::Routing,
             Self::Cutover { .. } | Self::Late { .. } => Side::Routing,
@@ -190,7 +193,7 @@ impl Error {
             Self::Routing { .. } | Self::NotSwitched { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
-            Self::Login { .. } | Self::Outrun { .. } | Self::Late { .. } => Remedy::Operator,
+            Self::Login { .. } | Self::SpoolFull { .. } | Self::Late { .. } => Remedy::Operator,
             Self::Options { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
         }

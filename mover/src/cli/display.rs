@@ -85,7 +85,11 @@ struct Meter {
 impl Meter {
     /// What the job does, and what it waits for once that is worth telling.
     fn text(&mut self, status: &Status) -> String {
-        let done = self.done(status);
+        let mut done = self.done(status);
+        if let Some((why, since)) = &status.outrun {
+            let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
+            done = format!("{done}; falling behind for {since}: {why}");
+        }
         match &status.waiting {
             Some((why, since)) if *since >= WAIT_SHOWN => {
                 let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
@@ -116,7 +120,11 @@ impl Meter {
                 };
                 format!("{keys}{of} keys, {}, {rate}/s{eta}", ByteSize(bytes))
             }
-            Phase::CatchUp => format!("{} changes followed, {lag} of the log to go", status.changes),
+            Phase::CatchUp => {
+                let (changes, rates) = (status.changes, status.rates);
+                let rates = format!("{:.0} come in a second, {:.0} are followed", rates.come, rates.followed);
+                format!("{changes} changes followed ({rates}), {lag} of the log to go")
+            }
             Phase::Verify => {
                 let eta = eta(status.verified, status.expected_keys, seconds);
                 format!("{} keys compared, {} changes followed, lag {lag}{eta}", status.verified, status.changes)

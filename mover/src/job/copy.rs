@@ -3,13 +3,15 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use snapshot::{Checkpoint, FaultKind, Findings, Part, Piece, ScanRequest, Summary};
 use tokio::task::JoinSet;
 
 use crate::batch::Write;
-use crate::flow::Line;
+use crate::flow::{Feed, Line, Watermark};
 use crate::job::JobOptions;
+use crate::job::reach::Reach;
 use crate::source::Known;
 use crate::{Error, Result};
 
@@ -22,47 +24,88 @@ pub(super) struct Copied {
     pub(super) findings: Vec<String>,
 }
 
-/// Copies the wanted slots and returns when the target has answered for all of it.
-pub(super) async fn run(
+/// Copies the wanted slots and returns when the target has answered for all of it. `reach` says how far it has come.
+pub(super) fn run(
     checkpoint: &Arc<Checkpoint>,
     options: &JobOptions,
     line: &Line,
     known: &Arc<Known>,
-) -> Result<Copied> {
+    reach: &Arc<Reach>,
+) -> impl Future<Output = Result<Copied>> + Send + use<> {
     let mut scans = JoinSet::new();
     for instance in 0..checkpoint.instances() {
         let checkpoint = Arc::clone(checkpoint);
-        let known = Arc::clone(known);
         let request = ScanRequest::new(options.slots.clone());
-        let mut feed = line.feed();
+        let mut copy = Copy {
+            instance,
+            feed: line.feed(),
+            known: Arc::clone(known),
+            reach: Arc::clone(reach),
+            handed_over: Instant::now(),
+        };
         scans.spawn_blocking(move || {
             let mut outcome = Ok(());
             let summary = checkpoint.scan(instance, &request, |piece| {
-                learn(&known, &piece);
-                outcome = feed.push_blocking(Write::Piece(piece));
+                outcome = copy.take(piece);
                 match outcome {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 }
             })?;
             outcome?;
-            feed.flush_blocking()?;
+            copy.end()?;
             Ok::<Summary, Error>(summary)
         });
     }
+    end(scans, Arc::clone(line.watermark()), options.clone())
+}
+
+async fn end(mut scans: JoinSet<Result<Summary>>, watermark: Arc<Watermark>, options: JobOptions) -> Result<Copied> {
     let mut total = Summary::default();
     while let Some(scanned) = scans.join_next().await {
         total = total.merge(scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
     }
     // The scans have pushed and flushed everything: what is sent by now is the whole copy.
-    line.watermark().reached(&line.watermark().mark()).await?;
-    let (noted, unmovable) = sort_findings(&total.findings, options);
+    watermark.reached(&watermark.mark()).await?;
+    let (noted, unmovable) = sort_findings(&total.findings, &options);
     match unmovable.is_empty() {
         true => Ok(Copied { keys: total.keys, bytes: total.bytes, findings: noted }),
         false => Err(Error::Findings {
             what: unmovable.join("; "),
             help: "see `slotmover inspect checkpoint`; corrupt names are left behind with `--leave-corrupt-names`",
         }),
+    }
+}
+
+/// The copy of one instance.
+struct Copy {
+    instance: usize,
+    feed: Feed,
+    known: Arc<Known>,
+    reach: Arc<Reach>,
+    handed_over: Instant,
+}
+
+impl Copy {
+    fn take(&mut self, piece: Piece) -> Result<()> {
+        learn(&self.known, &piece);
+        let complete = piece.part.is_last().then(|| piece.key.clone());
+        self.feed.push_blocking(Write::Piece(piece))?;
+        match complete {
+            Some(key) if self.handed_over.elapsed() >= HAND_OVER => {
+                self.feed.flush_blocking()?;
+                self.reach.passed(self.instance, &key);
+                self.handed_over = Instant::now();
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.feed.flush_blocking()?;
+        self.reach.ended(self.instance);
+        Ok(())
     }
 }
 
@@ -101,6 +144,9 @@ fn learn(known: &Known, piece: &Piece) {
     };
     known.learn(&piece.key, piece.body.kind(), elements, piece.expire_at.is_some());
 }
+
+/// So often it says how far it has come, for which all batches must go as they are.
+const HAND_OVER: Duration = Duration::from_millis(100);
 
 /// Keys that a line about findings names.
 const EXAMPLES: usize = 5;

@@ -10,6 +10,7 @@ use crate::source::Wanted;
 #[derive(Default, Debug)]
 pub(super) struct Dirty {
     keys: HashMap<Bytes, Elements>,
+    size: usize,
 }
 
 #[derive(Debug)]
@@ -21,13 +22,24 @@ enum Elements {
 impl Dirty {
     /// Notes a change. It copies what it keeps: a slice of the log would hold a block of it in memory.
     pub(super) fn insert(&mut self, key: &Bytes, extent: Extent) {
-        let key = Bytes::copy_from_slice(key);
-        let entry = self.keys.entry(key).or_insert_with(|| Elements::Some(HashSet::new()));
+        if !self.keys.contains_key(key) {
+            self.size += weight(key);
+            self.keys.insert(Bytes::copy_from_slice(key), Elements::Some(HashSet::new()));
+        }
+        let entry = self.keys.get_mut(key).expect("it was put there if it was missing");
         match (entry, extent) {
             (Elements::All, _) => {}
-            (entry, Extent::Whole) => *entry = Elements::All,
+            (entry, Extent::Whole) => {
+                self.size -= entry.weight();
+                *entry = Elements::All;
+            }
             (Elements::Some(known), Extent::Elements(elements)) => {
-                known.extend(elements.iter().map(|element| Bytes::copy_from_slice(element)));
+                for element in elements {
+                    if !known.contains(&element) {
+                        self.size += weight(&element);
+                        known.insert(Bytes::copy_from_slice(&element));
+                    }
+                }
             }
         }
     }
@@ -44,25 +56,48 @@ impl Dirty {
         self.keys.is_empty()
     }
 
-    /// Takes those keys out for which this is so.
-    pub(super) fn remove(&mut self, is_one: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
-        self.keys.extract_if(|key, _| is_one(key)).map(|(key, _)| key).collect()
+    /// Bytes of memory that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
-    /// Takes everything out.
-    pub(super) fn take(&mut self) -> Vec<Wanted> {
-        let keys = std::mem::take(&mut self.keys);
-        keys.into_iter()
-            .map(|(key, elements)| {
-                let extent = match elements {
-                    Elements::All => Extent::Whole,
-                    Elements::Some(elements) => Extent::Elements(elements.into_iter().collect()),
-                };
-                Wanted { key, extent }
-            })
-            .collect()
+    /// Takes those keys out for which this is so.
+    pub(super) fn remove(&mut self, is_one: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
+        self.take(is_one).into_iter().map(|wanted| wanted.key).collect()
+    }
+
+    /// Takes out what is to be read of those keys for which this is so.
+    pub(super) fn take(&mut self, is_due: impl Fn(&[u8]) -> bool) -> Vec<Wanted> {
+        let Self { keys, size } = self;
+        let due = keys.extract_if(|key, _| is_due(key));
+        due.map(|(key, elements)| {
+            *size -= weight(&key) + elements.weight();
+            let extent = match elements {
+                Elements::All => Extent::Whole,
+                Elements::Some(elements) => Extent::Elements(elements.into_iter().collect()),
+            };
+            Wanted { key, extent }
+        })
+        .collect()
     }
 }
+
+impl Elements {
+    fn weight(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Some(elements) => elements.iter().map(weight).sum(),
+        }
+    }
+}
+
+/// What a key or an element takes beside the table's own room.
+fn weight(bytes: &Bytes) -> usize {
+    bytes.len() + ENTRY
+}
+
+/// Handle, hash table and allocator.
+const ENTRY: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -73,12 +108,26 @@ mod tests {
         let mut dirty = Dirty::default();
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into()]));
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into(), "b".into()]));
-        let [Wanted { extent: Extent::Elements(elements), .. }] = &dirty.take()[..] else { panic!("one key") };
+        let [Wanted { extent: Extent::Elements(elements), .. }] = &dirty.take(|_| true)[..] else { panic!("one key") };
         assert_eq!(elements.len(), 2);
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into()]));
         dirty.insert(&"h".into(), Extent::Whole);
         dirty.insert(&"h".into(), Extent::Elements(vec!["c".into()]));
-        assert_eq!(dirty.take(), [Wanted::whole("h")]);
+        assert_eq!(dirty.take(|_| true), [Wanted::whole("h")]);
         assert!(dirty.is_empty());
+        assert_eq!(dirty.size(), 0);
+    }
+
+    #[test]
+    fn what_is_not_due_stays() {
+        let mut dirty = Dirty::default();
+        dirty.insert(&"h".into(), Extent::Elements(vec!["a".into(), "b".into()]));
+        dirty.insert(&"i".into(), Extent::Elements(vec!["a".into()]));
+        let size = dirty.size();
+        assert_eq!(dirty.take(|key| key == b"i").len(), 1);
+        assert!(dirty.size() < size && dirty.len() == 1);
+        dirty.insert(&"h".into(), Extent::Whole);
+        assert_eq!(dirty.take(|_| true), [Wanted::whole("h")]);
+        assert_eq!(dirty.size(), 0);
     }
 }

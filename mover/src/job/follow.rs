@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Changes of the log, re-read at the source, on their way to the target.
 //!
-//! It works in rounds: read what the log has, each changed key once; read those keys; wait until the target has
-//! answered. After a round everything before its position in the log is at the target, at least as new as the log.
+//! It works in rounds: read what the log has, each changed key once; read those keys; send them. While more is in the log
+//! a round does not wait for the target to answer it, only for the answers to the one before it; the last one waits for
+//! both. Then everything before its position in the log is at the target, at least as new as the log.
+//!
+//! While the copy runs, a change of a key that it has not come to yet is kept back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use replication::binlog::{Spool, Tail};
 use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::dialect::Dialect;
-use crate::flow::{Feed, Gate, Line, Watermark};
+use crate::flow::{Feed, Gate, Line, Mark, Watermark};
+use crate::job::convergence::{Convergence, Sample, Spent};
 use crate::job::dirty::Dirty;
 use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
+use crate::job::reach::Reach;
 use crate::job::{Job, Progress};
 use crate::sink::{Behind, Target};
 use crate::source::{Known, Reread, Wanted};
@@ -31,14 +37,24 @@ pub(super) struct Follower {
     slots: SlotSet,
     slot_count: SlotCount,
     dirty: Dirty,
+    /// While the copy runs: how far it has come.
+    reach: Option<Arc<Reach>>,
     readers: Vec<Reader>,
     watermark: Arc<Watermark>,
+    /// All that was sent by the last round.
+    sent: Mark,
+    from: BinlogOffset,
+    spool_max: u64,
+    convergence: Convergence,
     target: Target,
     progress: Arc<Progress>,
     gate: Gate,
     changes: u64,
     unknown: u64,
     flushed: bool,
+    /// The source was flushed while the copy ran: no more of the log is read before the copy has ended and the target was
+    /// emptied.
+    flush_due: bool,
     handed_over: SlotSet,
     late: LateWrites,
     /// Keys that changed since someone asked to be told.
@@ -48,6 +64,13 @@ pub(super) struct Follower {
 struct Reader {
     reread: Reread,
     feed: Feed,
+}
+
+/// What a reader did with its share.
+struct Share {
+    again: Vec<Wanted>,
+    /// Spent at the source, the rest went into the line.
+    source: Duration,
 }
 
 /// What a round did.
@@ -80,14 +103,20 @@ impl Follower {
             slots: options.slots.clone(),
             slot_count: options.slot_count,
             dirty: Dirty::default(),
+            reach: None,
             readers: (0..options.lanes).map(|_| reader()).collect(),
             watermark: Arc::clone(line.watermark()),
+            sent: line.watermark().mark(),
+            from,
+            spool_max: options.spool_max.as_u64(),
+            convergence: Convergence::new(),
             target: plan.target.clone(),
             progress: Arc::clone(&job.progress),
             gate: job.control.gate(),
             changes: 0,
             unknown: 0,
             flushed: false,
+            flush_due: false,
             handed_over: SlotSet::new(),
             late: LateWrites::default(),
             touched: None,
@@ -190,19 +219,9 @@ impl Follower {
     /// Rounds until one leaves nothing: the target is as far behind as that round took.
     ///
     /// # Errors
-    /// [`Error::Outrun`] when the rest of the log does not become shorter any more.
+    /// [`Error::SpoolFull`] when the log grows faster than it is followed until it is too long.
     pub(super) async fn settle(&mut self) -> Result<()> {
-        let (mut least, mut since) = (u64::MAX, Instant::now());
-        while !self.round().await?.complete {
-            let lag = self.lag()?;
-            if lag < least - least / 10 {
-                (least, since) = (lag, Instant::now());
-            }
-            let stuck = since.elapsed();
-            if stuck > STUCK_MAX {
-                return Err(Error::Outrun { lag, stuck });
-            }
-        }
+        while !self.round().await?.complete {}
         Ok(())
     }
 
@@ -211,52 +230,115 @@ impl Follower {
         loop {
             let round = self.round().await?;
             if self.dirty.is_empty() && (round.complete || self.tail.position() >= end) {
-                return Ok(());
+                return self.watermark.reached(&self.sent).await;
             }
         }
     }
 
+    /// Follows while the copy goes on, as far as the copy has come. A key that changes all the time is read once in a
+    /// while.
+    pub(super) async fn alongside_copy<T>(
+        &mut self,
+        reach: &Arc<Reach>,
+        copy: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.reach = Some(Arc::clone(reach));
+        let outcome = self.alongside_with(COPY_PAUSE, copy).await;
+        self.reach = None;
+        self.convergence.forget();
+        outcome
+    }
+
     /// Follows while `work` goes on. The round that is under way at its end is finished.
     pub(super) async fn alongside<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let done = AtomicBool::new(false);
+        self.alongside_with(PAUSE, work).await
+    }
+
+    async fn alongside_with<T>(&mut self, pause: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let done = Notify::new();
         let work = async {
             let outcome = work.await;
-            done.store(true, Ordering::Release);
+            done.notify_one();
             Ok::<_, Error>(outcome)
         };
         let follow = async {
-            while !done.load(Ordering::Acquire) {
+            loop {
                 self.round().await?;
                 // Nothing tells when the log grows: it is written through a mapping.
-                tokio::time::sleep(PAUSE).await;
+                if timeout(pause, done.notified()).await.is_ok() {
+                    return Ok(());
+                }
             }
-            Ok(())
         };
         let (outcome, ()) = tokio::try_join!(work, follow)?;
         outcome
     }
 
     /// One round.
+    ///
+    /// # Errors
+    /// [`Error::SpoolFull`] when too much of the log must be kept.
     pub(super) async fn round(&mut self) -> Result<Round> {
         self.gate.admit().await?;
         let begin = Instant::now();
         let (changes, at_end) = self.collect().await?;
-        let wanted = self.dirty.take();
+        let mut spent = Spent { log: begin.elapsed(), ..Spent::default() };
+        let wanted = self.take_due();
         let read = wanted.len();
-        self.read(wanted).await?;
-        self.watermark.reached(&self.watermark.mark()).await?;
-        let round = Round { changes, took: begin.elapsed(), complete: at_end && self.dirty.is_empty() };
+        let reading = Instant::now();
+        spent.source = self.read(wanted).await?;
+        let complete = at_end && self.dirty.is_empty();
+        let before = std::mem::replace(&mut self.sent, self.watermark.mark());
+        self.watermark.reached(if complete { &self.sent } else { &before }).await?;
+        spent.target = reading.elapsed().saturating_sub(spent.source);
+        let round = Round { changes, took: begin.elapsed(), complete };
         if round.changes > 0 {
             debug!(changes, read, again = self.dirty.len(), took = ?round.took, "round");
         }
-        self.progress.followed(self.changes, self.lag()?);
+        self.measure(spent)?;
         Ok(round)
+    }
+
+    /// What the next round reads: all that is dirty, or all of it that the copy has passed.
+    fn take_due(&mut self) -> Vec<Wanted> {
+        match self.reach.clone() {
+            None => self.dirty.take(|_| true),
+            Some(reach) => self.dirty.take(|key| reach.has_passed(key)),
+        }
+    }
+
+    /// Tells how far it is, and stops what cannot go on.
+    fn measure(&mut self, spent: Spent) -> Result<()> {
+        let (end, position) = (self.tail.end()?, self.tail.position());
+        let (logged, lag) = (self.tail.length(self.from, end)?, self.tail.length(position, end)?);
+        self.progress.followed(self.changes, lag);
+        if logged > self.spool_max {
+            return Err(Error::SpoolFull { size: logged, max: self.spool_max, lag });
+        }
+        if self.reach.is_none() {
+            let followed = logged.saturating_sub(lag);
+            self.convergence.observe(Sample { at: Instant::now(), logged, followed, changes: self.changes }, spent);
+            self.progress.rates(self.convergence.rates());
+            self.progress.outrun(self.convergence.outrun().map(|outrun| outrun.to_string()));
+        }
+        Ok(())
     }
 
     /// Reads the log into the dirty set; whether its end was reached.
     async fn collect(&mut self) -> Result<(u64, bool)> {
+        if self.flush_due {
+            if self.reach.is_some() {
+                return Ok((0, false));
+            }
+            self.flush().await?;
+        }
+        let full = match self.reach {
+            // What the copy has not come to stays in there.
+            Some(_) => HELD_BACK_SIZE,
+            None => self.dirty.size() + ROUND_SIZE,
+        };
         let (mut changes, mut items) = (0, 0);
-        while changes < ROUND_CHANGES && items < ROUND_ITEMS {
+        while self.dirty.size() < full && items < ROUND_ITEMS {
             items += 1;
             let Some(item) = self.tail.next()? else { return Ok((changes, true)) };
             let (list, known) = match Effect::of_item(&item) {
@@ -266,6 +348,10 @@ impl Follower {
             };
             for change in list {
                 match change {
+                    Change::All if self.reach.is_some() => {
+                        self.flush_due = true;
+                        return Ok((changes, false));
+                    }
                     Change::All => self.flush().await?,
                     Change::Key { key, extent } if self.slots.contains(self.slot_count.slot_of(&key)) => {
                         changes += 1;
@@ -282,6 +368,9 @@ impl Follower {
                     Change::Key { .. } => {}
                 }
             }
+            if items % ITEMS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
         }
         Ok((changes, false))
     }
@@ -290,13 +379,15 @@ impl Follower {
     /// so keys logged before it may exist.
     async fn flush(&mut self) -> Result<()> {
         self.flushed = true;
+        self.flush_due = false;
         let purged = self.target.purge(&self.slots).await?;
         info!(purged, "the source was flushed, and so were these slots at the target");
         Ok(())
     }
 
-    /// Reads keys and sends them on their way, in several connections when there are many.
-    async fn read(&mut self, wanted: Vec<Wanted>) -> Result<()> {
+    /// Reads keys and sends them on their way, in several connections when there are many. How long the slowest of them
+    /// was at the source.
+    async fn read(&mut self, wanted: Vec<Wanted>) -> Result<Duration> {
         let share = wanted.len().div_ceil(self.readers.len()).max(SHARE_MIN);
         let mut wanted = wanted.into_iter().peekable();
         let mut tasks = JoinSet::new();
@@ -304,58 +395,60 @@ impl Follower {
             let share: Vec<Wanted> = wanted.by_ref().take(share).collect();
             let Some(mut reader) = self.readers.pop() else { unreachable!("there are as many shares as readers") };
             tasks.spawn(async move {
-                let again = reader.run(share).await?;
-                Ok::<_, Error>((reader, again))
+                let done = reader.run(share).await?;
+                Ok::<_, Error>((reader, done))
             });
         }
+        let mut longest = Duration::ZERO;
         while let Some(task) = tasks.join_next().await {
-            let (reader, again) = task.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let (reader, done) = task.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             self.readers.push(reader);
-            for wanted in again {
+            longest = longest.max(done.source);
+            for wanted in done.again {
                 self.dirty.insert(&wanted.key, wanted.extent);
             }
         }
-        Ok(())
-    }
-
-    /// Bytes of the log behind our position, as far as one file tells.
-    fn lag(&self) -> Result<u64> {
-        let (end, position) = (self.tail.end()?, self.tail.position());
-        Ok(match end.file == position.file {
-            true => end.position.saturating_sub(position.position),
-            false => end.position + u64::from(end.file - position.file) * BINLOG_FILE_SIZE,
-        })
+        Ok(longest)
     }
 }
 
 impl Reader {
-    async fn run(&mut self, wanted: Vec<Wanted>) -> Result<Vec<Wanted>> {
+    async fn run(&mut self, wanted: Vec<Wanted>) -> Result<Share> {
         let mut reading = self.reread.read(wanted);
-        while let Some(writes) = reading.next().await? {
+        let mut source = Duration::ZERO;
+        loop {
+            let begin = Instant::now();
+            let writes = reading.next().await?;
+            source += begin.elapsed();
+            let Some(writes) = writes else { break };
             for write in writes {
                 self.feed.push(write).await?;
             }
         }
         let again = reading.again();
         self.feed.flush().await?;
-        Ok(again)
+        Ok(Share { again, source })
     }
 }
 
 /// Between two rounds while there is time: each costs the source a reading of every key that changed.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Changes in one round: it ends with all of them at the target, so this bounds its memory and its time.
-const ROUND_CHANGES: u64 = 8192;
+/// Between two rounds while the copy goes on, which takes far longer than that.
+const COPY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Items in one round, those of other slots among them: some ten milliseconds in which nothing else runs on the thread.
-const ROUND_ITEMS: u64 = 32_768;
+/// Keys and elements to be read in one round, in bytes of memory: some ten thousand of them. A key counts once, however
+/// often it changed, so the further the log is ahead, the more of its changes cost nothing.
+const ROUND_SIZE: usize = 2 << 20;
+
+/// Keys and elements that wait for the copy to come to them. When they are too many the log waits.
+const HELD_BACK_SIZE: usize = 16 << 20;
+
+/// Items in one round, those of other slots among them.
+const ROUND_ITEMS: u64 = 131_072;
+
+/// Items after which others may run on the thread: a few milliseconds.
+const ITEMS_AT_ONCE: u64 = 4096;
 
 /// Keys for which a further connection is worth it.
 const SHARE_MIN: usize = 64;
-
-/// How long the log may stay as far ahead as it is before following it is given up.
-const STUCK_MAX: Duration = Duration::from_secs(60);
-
-/// Pika's default; it only serves to show the lag over several files.
-const BINLOG_FILE_SIZE: u64 = 100 << 20;

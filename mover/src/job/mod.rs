@@ -5,6 +5,7 @@
 //! is allowed.
 
 mod builder;
+mod convergence;
 mod copy;
 mod cutover;
 mod digest;
@@ -14,11 +15,13 @@ mod late;
 mod options;
 mod plan;
 mod progress;
+mod reach;
 mod report;
 mod updates;
 mod verify;
 
 pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
+pub use convergence::ChangeRates;
 pub use options::{CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
@@ -35,6 +38,7 @@ use crate::endpoint::Endpoint;
 use crate::flow::{Budget, Control, Line, Throttle};
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
+use crate::job::reach::Reach;
 use crate::routing::RoutingControl;
 use crate::sink::Sink;
 use crate::source::{Known, Taken};
@@ -123,16 +127,18 @@ impl Job {
 
     async fn carry(&self, plan: &Plan, taken: &Taken, checkpoint: Arc<Checkpoint>, line: &Line) -> Result<Report> {
         let known = Arc::new(Known::new());
+        let reach = Arc::new(Reach::new(checkpoint.instances(), self.options.slot_count));
+        let from = checkpoint.info().offset;
+        let mut follower = Follower::new(plan, &taken.spool, from, line, &known, self)?;
         let begin = Instant::now();
         self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
         self.progress.watch(line.watermark());
         self.progress.enter(Phase::Copy);
-        let copied = copy::run(&checkpoint, &self.options, line, &known).await?;
+        let copy = copy::run(&checkpoint, &self.options, line, &known, &reach);
+        let copied = follower.alongside_copy(&reach, copy).await?;
         let copy_time = begin.elapsed();
         info!(keys = copied.keys, bytes = copied.bytes, ?copy_time, "copied");
 
-        let from = checkpoint.info().offset;
-        let mut follower = Follower::new(plan, &taken.spool, from, line, &known, self)?;
         let (verified, fences) = self.converge(plan, taken, from, &checkpoint, &mut follower).await?;
         Ok(Report {
             slots: self.options.slots.len(),

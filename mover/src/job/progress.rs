@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::flow::Watermark;
+use crate::job::ChangeRates;
 
 /// A part of a job, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -63,6 +64,8 @@ struct State {
     expected_keys: u64,
     watermark: Option<Arc<Watermark>>,
     waiting: Option<(String, Instant)>,
+    outrun: Option<(String, Instant)>,
+    rates: ChangeRates,
 }
 
 /// What whoever watches a job is woken for: its phase is another, or it has ended.
@@ -89,6 +92,8 @@ pub struct Status {
     pub changes: u64,
     /// Bytes of the log that have not been read yet.
     pub lag: u64,
+    /// How fast changes come and are followed.
+    pub rates: ChangeRates,
     /// Keys compared.
     pub verified: u64,
     /// Slots switched.
@@ -97,11 +102,13 @@ pub struct Status {
     pub slots: usize,
     /// What it waits for, and since when it does.
     pub waiting: Option<(String, Duration)>,
+    /// Why the target gets no closer to the source although it is followed, and since when that is known.
+    pub outrun: Option<(String, Duration)>,
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, waiting, .. } = self;
+        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, waiting, outrun, .. } = self;
         write!(f, "{phase}: ")?;
         match phase {
             Phase::Plan => write!(f, "checking both sides"),
@@ -113,6 +120,9 @@ impl fmt::Display for Status {
             Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
             Phase::Done => write!(f, "{switched} slots at the target"),
         }?;
+        if let Some((why, since)) = outrun {
+            write!(f, "; falling behind for {} s: {why}", since.as_secs())?;
+        }
         match waiting {
             Some((why, since)) => write!(f, "; waiting for {} s: {why}", since.as_secs()),
             None => Ok(()),
@@ -122,8 +132,15 @@ impl fmt::Display for Status {
 
 impl Progress {
     pub(super) fn new(slots: usize) -> Self {
-        let state =
-            State { phase: Phase::Plan, since: Instant::now(), expected_keys: 0, watermark: None, waiting: None };
+        let state = State {
+            phase: Phase::Plan,
+            since: Instant::now(),
+            expected_keys: 0,
+            watermark: None,
+            waiting: None,
+            outrun: None,
+            rates: ChangeRates::default(),
+        };
         Self {
             state: Mutex::new(state),
             turn: watch::Sender::new(Turn::default()),
@@ -147,10 +164,12 @@ impl Progress {
             expected_keys: state.expected_keys,
             changes: self.changes.load(Ordering::Relaxed),
             lag: self.lag.load(Ordering::Relaxed),
+            rates: state.rates,
             verified: self.verified.load(Ordering::Relaxed),
             switched: self.switched.load(Ordering::Relaxed),
             slots: self.slots,
-            waiting: state.waiting.as_ref().map(|(why, since)| (why.clone(), since.elapsed())),
+            waiting: so_far(&state.waiting),
+            outrun: so_far(&state.outrun),
         }
     }
 
@@ -174,9 +193,16 @@ impl Progress {
 
     /// Says what the job waits for, or that it goes on.
     pub(super) fn waits(&self, why: Option<String>) {
+        note(&mut self.lock().waiting, why);
+    }
+
+    /// Says that the target gets no closer to the source, or that it does.
+    pub(super) fn outrun(&self, why: Option<String>) {
         let mut state = self.lock();
-        let since = state.waiting.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-        state.waiting = why.map(|why| (why, since));
+        if let (None, Some(why)) = (&state.outrun, &why) {
+            tracing::warn!("{why}");
+        }
+        note(&mut state.outrun, why);
     }
 
     pub(super) fn expect_keys(&self, keys: u64) {
@@ -192,6 +218,10 @@ impl Progress {
         self.lag.store(lag, Ordering::Relaxed);
     }
 
+    pub(super) fn rates(&self, rates: ChangeRates) {
+        self.lock().rates = rates;
+    }
+
     pub(super) fn verified(&self, keys: u64) {
         self.verified.store(keys, Ordering::Relaxed);
     }
@@ -204,6 +234,16 @@ impl Progress {
         // The state is plain data: whoever panicked with it has not left it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Changes the reason, and keeps since when there is one.
+fn note(noted: &mut Option<(String, Instant)>, why: Option<String>) {
+    let since = noted.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+    *noted = why.map(|why| (why, since));
+}
+
+fn so_far(noted: &Option<(String, Instant)>) -> Option<(String, Duration)> {
+    noted.as_ref().map(|(why, since)| (why.clone(), since.elapsed()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Follows a log that is being written.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::directory::file_path;
 use super::manifest::Manifest;
 use super::reader::Reader;
 use super::record::Item;
@@ -81,6 +83,20 @@ impl Tail {
     /// What [`Manifest::read`] gives.
     pub fn end(&self) -> Result<BinlogOffset> {
         Ok(self.place.manifest()?.end)
+    }
+
+    /// Bytes of the log from `from` to `to`, which it has reached. A spooled tail links all files up to there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file between the two is not there any more, and as [`Spool::follow`].
+    pub fn length(&mut self, from: BinlogOffset, to: BinlogOffset) -> Result<u64> {
+        self.place.prepare(to.file)?;
+        let mut length = to.position;
+        for number in from.file..to.file {
+            let path = file_path(self.place.dir(), number);
+            length += fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
+        }
+        Ok(length.saturating_sub(from.position))
     }
 
     fn open_at(mut place: Place, from: BinlogOffset) -> Result<Self> {

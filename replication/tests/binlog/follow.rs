@@ -28,6 +28,29 @@ fn a_tail_sees_each_item_as_soon_as_it_is_written() {
     assert!(writer.end().file > 10);
 }
 
+#[test]
+fn a_tail_knows_how_long_the_log_is_over_many_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, own) = (dir.path().join("log"), dir.path().join("spool"));
+    let mut writer = Writer::open(&log, 3000).unwrap();
+    let spool = Spool::create(&log, &own, 0).unwrap();
+    let mut tail = Tail::open_spooled(&spool, START).unwrap();
+    assert_eq!(tail.length(START, writer.end()).unwrap(), 0);
+    for length in (100..900).step_by(7) {
+        writer.append(&item_of(length), TIME).unwrap();
+    }
+    let end = writer.end();
+    assert!(end.file > 10);
+    let on_disk: u64 =
+        files(&log).unwrap().into_iter().map(|number| fs::metadata(file_path(&log, number)).unwrap().len()).sum();
+    assert_eq!(tail.length(START, end).unwrap(), on_disk);
+    let from = BinlogOffset::new(end.file, 1);
+    assert_eq!(tail.length(from, end).unwrap(), end.position - 1);
+    // The links that it made outlive the server's files.
+    writer.purge(2).unwrap();
+    assert_eq!(tail.length(START, end).unwrap(), on_disk);
+}
+
 /// The writer runs as fast as it can and keeps two files; the spool must not lose one, nor the tail an item.
 #[test]
 fn a_spooled_tail_outruns_the_purge() {
