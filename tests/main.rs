@@ -8,6 +8,7 @@ mod cli;
 mod codis_move;
 mod codis_routing;
 mod conformance;
+mod convergence;
 mod cutover;
 mod cutover_model;
 mod damage;

@@ -15,18 +15,18 @@ use bytes::Bytes;
 use replication::binlog::{Spool, Tail};
 use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::dialect::Dialect;
-use crate::flow::{Feed, Gate, Line, Mark, Watermark};
-use crate::job::convergence::{Convergence, Sample, Spent};
+use crate::flow::{Gate, Line, Mark, Watermark};
+use crate::job::Job;
 use crate::job::dirty::Dirty;
+use crate::job::gauge::Gauge;
 use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
-use crate::job::{Job, Progress};
+use crate::job::readers::{Readers, TICK};
 use crate::sink::{Behind, Target};
 use crate::source::{Known, Reread, Wanted};
 use crate::{Error, Result};
@@ -39,15 +39,14 @@ pub(super) struct Follower {
     dirty: Dirty,
     /// While the copy runs: how far it has come.
     reach: Option<Arc<Reach>>,
-    readers: Vec<Reader>,
+    readers: Readers,
     watermark: Arc<Watermark>,
     /// All that was sent by the last round.
     sent: Mark,
-    from: BinlogOffset,
-    spool_max: u64,
-    convergence: Convergence,
+    gauge: Gauge,
+    /// Keys and elements that the next round may read, in bytes.
+    round_size: usize,
     target: Target,
-    progress: Arc<Progress>,
     gate: Gate,
     changes: u64,
     unknown: u64,
@@ -59,18 +58,6 @@ pub(super) struct Follower {
     late: LateWrites,
     /// Keys that changed since someone asked to be told.
     touched: Option<HashSet<Bytes>>,
-}
-
-struct Reader {
-    reread: Reread,
-    feed: Feed,
-}
-
-/// What a reader did with its share.
-struct Share {
-    again: Vec<Wanted>,
-    /// Spent at the source, the rest went into the line.
-    source: Duration,
 }
 
 /// What a round did.
@@ -94,24 +81,21 @@ impl Follower {
         job: &Job,
     ) -> Result<Self> {
         let options = &job.options;
-        let reader = || Reader {
-            reread: Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known)),
-            feed: line.feed(),
-        };
+        let gauge = Gauge::new(from, options.spool_max.as_u64(), Arc::clone(&job.progress));
+        let reread = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
+        let readers = Readers::new((0..options.lanes).map(|_| (reread(), line.feed())), &gauge.at_source());
         Ok(Self {
             tail: Tail::open_spooled(spool, from)?,
             slots: options.slots.clone(),
             slot_count: options.slot_count,
             dirty: Dirty::default(),
             reach: None,
-            readers: (0..options.lanes).map(|_| reader()).collect(),
+            readers,
             watermark: Arc::clone(line.watermark()),
             sent: line.watermark().mark(),
-            from,
-            spool_max: options.spool_max.as_u64(),
-            convergence: Convergence::new(),
+            gauge,
+            round_size: ROUND_SIZE_MIN,
             target: plan.target.clone(),
-            progress: Arc::clone(&job.progress),
             gate: job.control.gate(),
             changes: 0,
             unknown: 0,
@@ -245,7 +229,6 @@ impl Follower {
         self.reach = Some(Arc::clone(reach));
         let outcome = self.alongside_with(COPY_PAUSE, copy).await;
         self.reach = None;
-        self.convergence.forget();
         outcome
     }
 
@@ -281,22 +264,49 @@ impl Follower {
     pub(super) async fn round(&mut self) -> Result<Round> {
         self.gate.admit().await?;
         let begin = Instant::now();
+        self.gauge.begin();
         let (changes, at_end) = self.collect().await?;
-        let mut spent = Spent { log: begin.elapsed(), ..Spent::default() };
         let wanted = self.take_due();
         let read = wanted.len();
-        let reading = Instant::now();
-        spent.source = self.read(wanted).await?;
+        self.gauge.log_read(self.readers.needed(read));
+        self.read(wanted).await?;
         let complete = at_end && self.dirty.is_empty();
         let before = std::mem::replace(&mut self.sent, self.watermark.mark());
-        self.watermark.reached(if complete { &self.sent } else { &before }).await?;
-        spent.target = reading.elapsed().saturating_sub(spent.source);
+        self.land(if complete { self.sent.clone() } else { before }).await?;
         let round = Round { changes, took: begin.elapsed(), complete };
         if round.changes > 0 {
             debug!(changes, read, again = self.dirty.len(), took = ?round.took, "round");
         }
-        self.measure(spent)?;
+        self.look()?;
+        self.round_size = match round.took {
+            longer if longer > ROUND_TIME => (self.round_size / 2).max(ROUND_SIZE_MIN),
+            shorter if shorter < ROUND_TIME / 4 && !at_end => (self.round_size * 2).min(ROUND_SIZE_MAX),
+            _ => self.round_size,
+        };
         Ok(round)
+    }
+
+    /// Reads keys and sends them on their way.
+    async fn read(&mut self, wanted: Vec<Wanted>) -> Result<()> {
+        let Self { readers, gauge, tail, changes, reach, .. } = self;
+        let again = readers.read(wanted, || gauge.look(tail, *changes, reach.is_some())).await?;
+        again.into_iter().for_each(|wanted| self.dirty.insert(&wanted.key, wanted.extent));
+        Ok(())
+    }
+
+    /// Waits until the target has answered everything before `mark`.
+    async fn land(&mut self, mark: Mark) -> Result<()> {
+        let watermark = Arc::clone(&self.watermark);
+        loop {
+            match timeout(TICK, watermark.reached(&mark)).await {
+                Ok(reached) => return reached,
+                Err(_) => self.look()?,
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<()> {
+        self.gauge.look(&mut self.tail, self.changes, self.reach.is_some())
     }
 
     /// What the next round reads: all that is dirty, or all of it that the copy has passed.
@@ -305,23 +315,6 @@ impl Follower {
             None => self.dirty.take(|_| true),
             Some(reach) => self.dirty.take(|key| reach.has_passed(key)),
         }
-    }
-
-    /// Tells how far it is, and stops what cannot go on.
-    fn measure(&mut self, spent: Spent) -> Result<()> {
-        let (end, position) = (self.tail.end()?, self.tail.position());
-        let (logged, lag) = (self.tail.length(self.from, end)?, self.tail.length(position, end)?);
-        self.progress.followed(self.changes, lag);
-        if logged > self.spool_max {
-            return Err(Error::SpoolFull { size: logged, max: self.spool_max, lag });
-        }
-        if self.reach.is_none() {
-            let followed = logged.saturating_sub(lag);
-            self.convergence.observe(Sample { at: Instant::now(), logged, followed, changes: self.changes }, spent);
-            self.progress.rates(self.convergence.rates());
-            self.progress.outrun(self.convergence.outrun().map(|outrun| outrun.to_string()));
-        }
-        Ok(())
     }
 
     /// Reads the log into the dirty set; whether its end was reached.
@@ -335,7 +328,7 @@ impl Follower {
         let full = match self.reach {
             // What the copy has not come to stays in there.
             Some(_) => HELD_BACK_SIZE,
-            None => self.dirty.size() + ROUND_SIZE,
+            None => self.dirty.size() + self.round_size,
         };
         let (mut changes, mut items) = (0, 0);
         while self.dirty.size() < full && items < ROUND_ITEMS {
@@ -384,51 +377,6 @@ impl Follower {
         info!(purged, "the source was flushed, and so were these slots at the target");
         Ok(())
     }
-
-    /// Reads keys and sends them on their way, in several connections when there are many. How long the slowest of them
-    /// was at the source.
-    async fn read(&mut self, wanted: Vec<Wanted>) -> Result<Duration> {
-        let share = wanted.len().div_ceil(self.readers.len()).max(SHARE_MIN);
-        let mut wanted = wanted.into_iter().peekable();
-        let mut tasks = JoinSet::new();
-        while wanted.peek().is_some() {
-            let share: Vec<Wanted> = wanted.by_ref().take(share).collect();
-            let Some(mut reader) = self.readers.pop() else { unreachable!("there are as many shares as readers") };
-            tasks.spawn(async move {
-                let done = reader.run(share).await?;
-                Ok::<_, Error>((reader, done))
-            });
-        }
-        let mut longest = Duration::ZERO;
-        while let Some(task) = tasks.join_next().await {
-            let (reader, done) = task.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-            self.readers.push(reader);
-            longest = longest.max(done.source);
-            for wanted in done.again {
-                self.dirty.insert(&wanted.key, wanted.extent);
-            }
-        }
-        Ok(longest)
-    }
-}
-
-impl Reader {
-    async fn run(&mut self, wanted: Vec<Wanted>) -> Result<Share> {
-        let mut reading = self.reread.read(wanted);
-        let mut source = Duration::ZERO;
-        loop {
-            let begin = Instant::now();
-            let writes = reading.next().await?;
-            source += begin.elapsed();
-            let Some(writes) = writes else { break };
-            for write in writes {
-                self.feed.push(write).await?;
-            }
-        }
-        let again = reading.again();
-        self.feed.flush().await?;
-        Ok(Share { again, source })
-    }
 }
 
 /// Between two rounds while there is time: each costs the source a reading of every key that changed.
@@ -437,9 +385,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Between two rounds while the copy goes on, which takes far longer than that.
 const COPY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Keys and elements to be read in one round, in bytes of memory: some ten thousand of them. A key counts once, however
-/// often it changed, so the further the log is ahead, the more of its changes cost nothing.
-const ROUND_SIZE: usize = 2 << 20;
+/// Keys and elements to be read in one round, in bytes of memory: some hundred at the least, ten thousand at most. A key
+/// counts once, however often it changed, so the further the log is ahead, the more of its changes cost nothing.
+const ROUND_SIZE_MIN: usize = 32 << 10;
+const ROUND_SIZE_MAX: usize = 2 << 20;
+
+/// A round that takes longer is followed by a smaller one: what is known of the rate is as old as a round is long.
+const ROUND_TIME: Duration = Duration::from_secs(2);
 
 /// Keys and elements that wait for the copy to come to them. When they are too many the log waits.
 const HELD_BACK_SIZE: usize = 16 << 20;
@@ -449,6 +401,3 @@ const ROUND_ITEMS: u64 = 131_072;
 
 /// Items after which others may run on the thread: a few milliseconds.
 const ITEMS_AT_ONCE: u64 = 4096;
-
-/// Keys for which a further connection is worth it.
-const SHARE_MIN: usize = 64;
