@@ -9,7 +9,7 @@ use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents};
 
 #[test]
 fn help_tells_what_each_command_does() {
-    let told: [(&[&str], &[&str]); 9] = [
+    let told: [(&[&str], &[&str]); 11] = [
         (
             &["--help"],
             &["oves slots of a live Pika node", "move", "demo", "inspect", "Exit codes: 0 done and verified"],
@@ -19,6 +19,8 @@ fn help_tells_what_each_command_does() {
         (&["move", "--help"], &["--dashboard <URL>", "--product-auth-file", "--source-group", "--target-group"]),
         (&["move", "--help"], &["--hooks <DIR>", "--hook-timeout <TIME>", "before-raise", "--state-dir <DIR>"]),
         (&["move", "--help"], &["--cutover-group", "--cutover-retries", "--postpone-cutover", "[default: 200ms]"]),
+        (&["move", "--help"], &["--receiver <HOST:PORT>", "--receiver-ca", "--compression <HOW>", "SLOTMOVER_TOKEN"]),
+        (&["receive", "--help"], &["--listen <ADDRESS:PORT>", "--tls-client-ca", "--insecure", "SLOTMOVER_TOKEN"]),
         (&["fence-lower", "--help"], &["clients hang", "--state-dir <DIR>"]),
         (&["demo", "--help"], &["under load", "--keys", "--slots", "--writers", "--seed"]),
         (&["inspect", "--help"], &["Shows what a checkpoint or a binlog holds"]),

@@ -26,5 +26,6 @@ mod one_busy_slot;
 mod real_cluster;
 mod real_input;
 mod real_pika;
+mod receive;
 mod sandbox;
 mod tidy;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which side failed, and what helps.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -209,7 +210,7 @@ pub struct Unmovable {
     /// Its type.
     pub kind: Kind,
     /// Why not, and what can be done.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 /// A side of a move.
@@ -219,6 +220,8 @@ pub enum Side {
     Source,
     /// The node the slots go to.
     Target,
+    /// What takes batches for the target, on the target's machine.
+    Receiver,
     /// Whatever sends clients to nodes.
     Routing,
     /// slotmover itself and the machine it runs on.
@@ -230,6 +233,7 @@ impl fmt::Display for Side {
         f.write_str(match self {
             Self::Source => "source",
             Self::Target => "target",
+            Self::Receiver => "receiver",
             Self::Routing => "routing",
             Self::Agent => "agent",
         })

@@ -53,6 +53,8 @@
 //! }
 //! ```
 //!
+//! Where the target is far away, a [`receiver`] beside it takes batches compressed and checked.
+//!
 //! `mover/examples/embedding_proxy` is a whole proxy that does this under load. The [`sandbox`] is a whole small cluster in
 //! one process, to try it in.
 
@@ -64,10 +66,12 @@ mod error;
 pub mod flow;
 pub mod inspect;
 pub mod job;
+pub mod receiver;
 pub mod routing;
 pub mod sandbox;
 pub mod sink;
 pub mod source;
+pub mod wire;
 
 pub use bytesize::ByteSize;
 pub use error::{Error, Remedy, Result, Side, Unmovable};

@@ -25,7 +25,7 @@ impl CommandLine {
     pub(crate) fn new(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slotmover"));
         command.args(args).timeout(HANG);
-        for name in ["SLOTMOVER_LOG", "SLOTMOVER_SOURCE_PASSWORD", "SLOTMOVER_TARGET_PASSWORD"] {
+        for name in ["SLOTMOVER_LOG", "SLOTMOVER_SOURCE_PASSWORD", "SLOTMOVER_TARGET_PASSWORD", "SLOTMOVER_TOKEN"] {
             command.env_remove(name);
         }
         Self { command }

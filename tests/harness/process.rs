@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::until;
+
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
@@ -31,6 +33,17 @@ impl Process {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("it ended with {status}: {}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
+    }
+
+    /// Waits for its own end, and gives its exit code.
+    pub(crate) async fn end(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.and_then(|status| status.code())
     }
 
     /// Ends it as a crash would, and waits until it is gone.

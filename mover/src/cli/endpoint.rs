@@ -8,11 +8,16 @@ use crate::endpoint::{Endpoint, Password};
 
 /// The endpoint of an address, with the password from `file` or else from the side's environment variable.
 pub(super) fn endpoint(side: Side, address: &str, file: Option<&Path>) -> Result<Endpoint> {
-    let password = match file {
-        Some(path) => Some(read(path).with_context(|| format!("cannot read the password file {}", path.display()))?),
-        None => std::env::var(variable(side)).ok().filter(|text| !text.is_empty()),
-    };
+    let password = secret("password", file, variable(side))?;
     Endpoint::parse(side, address, password.map(Password::new)).map_err(|fault| anyhow!(fault))
+}
+
+/// What stands in `file`, or else in the environment variable.
+pub(super) fn secret(what: &str, file: Option<&Path>, variable: &str) -> Result<Option<String>> {
+    match file {
+        Some(path) => read(path).map(Some).with_context(|| format!("cannot read the {what} file {}", path.display())),
+        None => Ok(std::env::var(variable).ok().filter(|text| !text.is_empty())),
+    }
 }
 
 fn read(path: &Path) -> std::io::Result<String> {

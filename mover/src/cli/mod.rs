@@ -9,7 +9,10 @@ mod guard;
 mod inspect;
 mod r#move;
 mod operator;
+mod receive;
+mod remote;
 mod routing;
+mod signal;
 mod summary;
 
 use std::io::IsTerminal;
@@ -45,6 +48,12 @@ enum Command {
     /// Shows what a checkpoint or a binlog holds.
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
+    /// Takes batches of moves on the target's machine, and applies them there.
+    ///
+    /// A move sends through it with `--receiver`: compressed, checked, and under TLS. What both must know, the token, comes
+    /// from the environment variable SLOTMOVER_TOKEN or from a file, the target's password from SLOTMOVER_TARGET_PASSWORD
+    /// or from a file.
+    Receive(Box<receive::ReceiveArgs>),
     /// Takes down what is left of fences whose move and guard both died: for the night when clients hang.
     ///
     /// It reads the fence journals, lowers what is raised, completes a switch that may have been sent, and says what it
@@ -61,6 +70,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Inspect(command) => inspect::run(command),
         Command::Move(args) => asynchronous(r#move::run(*args)),
+        Command::Receive(args) => asynchronous(receive::run(*args)),
         Command::Demo(args) => asynchronous(demo::run(args)),
         Command::FenceLower(args) => asynchronous(guard::lower(args)),
         Command::FenceGuard(args) => asynchronous(guard::run(args)),

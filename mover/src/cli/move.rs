@@ -9,13 +9,14 @@ use bytesize::ByteSize;
 use clap::Args;
 use replication::{SlotCount, SlotSet};
 use snapshot::UnixMillis;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Side;
 use crate::cli::cutover::CutoverArgs;
 use crate::cli::endpoint::endpoint;
 use crate::cli::guard::StateArgs;
+use crate::cli::remote::RemoteArgs;
 use crate::cli::routing::{Course, Kind, RoutingArgs};
+use crate::cli::signal::stop_signal;
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
@@ -41,6 +42,9 @@ pub(super) struct MoveArgs {
 
     #[command(flatten)]
     cutover: CutoverArgs,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
 
     #[command(flatten)]
     state: StateArgs,
@@ -105,6 +109,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let source = endpoint(Side::Source, &args.source, args.source_password_file.as_deref())?;
     let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
     args.routing.check()?;
+    let receiver = args.remote.options()?;
     let cutover = args.cutover.options(&args.routing)?;
     let slot_count = SlotCount::new(args.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
     let course = Course {
@@ -121,6 +126,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         slot_count,
         database: args.database,
         rate: args.rate,
+        receiver,
         lanes: args.lanes.get(),
         memory: args.memory,
         spool_max: args.spool_max,
@@ -191,7 +197,7 @@ fn tell_what_is_left(status: &Status) {
     }
 }
 
-fn memory(text: &str) -> std::result::Result<ByteSize, String> {
+pub(super) fn memory(text: &str) -> std::result::Result<ByteSize, String> {
     let memory: ByteSize = text.parse().map_err(|fault| format!("`{text}` is no size such as 256MB: {fault}"))?;
     match memory >= MEMORY_MIN {
         true => Ok(memory),
@@ -201,18 +207,3 @@ fn memory(text: &str) -> std::result::Result<ByteSize, String> {
 
 /// Less is taken by RocksDB and the program alone.
 const MEMORY_MIN: ByteSize = ByteSize::mb(64);
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn stop_signal() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            // Without a handler the signal ends the process, as it always did.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
-}

@@ -23,6 +23,10 @@ pub(super) fn print(report: &Report) {
         "compared           {} keys: {} differ, {} only at the target, {} repaired before",
         verify.keys, verify.mismatches, verify.extra, verify.repaired
     );
+    if let (Some(wire), Some(raw)) = (report.wire_bytes, report.raw_bytes) {
+        let ratio = raw as f64 / wire.max(1) as f64;
+        println!("sent               {} for {} before compression (ratio {ratio:.2})", ByteSize(wire), ByteSize(raw));
+    }
     for finding in &report.findings {
         println!("noticed            {finding}");
     }

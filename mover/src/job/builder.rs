@@ -12,6 +12,7 @@ use crate::endpoint::{Endpoint, Password};
 use crate::flow::Rate;
 use crate::job::{Job, JobOptions};
 use crate::routing::RoutingControl;
+use crate::sink::ReceiverOptions;
 use crate::{Error, Result, Side};
 
 /// A [`Job`] in the making. [`build`](Self::build) is there once [`source`](Self::source), [`target`](Self::target) and
@@ -104,6 +105,13 @@ impl<S, T, R> JobBuilder<S, T, R> {
     /// The most that goes to the target, in bytes per second; usually there is no limit.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.options.rate = Some(rate);
+        self
+    }
+
+    /// Sends batches through a receiver on the target's machine: compressed, checked, and in the clear only without TLS. The
+    /// target is asked by its own address all the same.
+    pub fn receiver(mut self, receiver: ReceiverOptions) -> Self {
+        self.options.receiver = Some(receiver);
         self
     }
 
@@ -259,11 +267,18 @@ mod tests {
 
     #[test]
     fn what_was_said_is_what_is_run() {
+        let receiver = ReceiverOptions {
+            endpoint: Endpoint::parse(Side::Receiver, "b:3", None).unwrap(),
+            token: None,
+            tls: None,
+            compression: "zstd:2".parse().unwrap(),
+        };
         let job = builder("[::1]:1", "b:2", "1,5".parse().unwrap())
             .source_password("one")
             .target_password("two")
             .database(3)
             .rate("50MB".parse().unwrap())
+            .receiver(receiver)
             .lanes(NonZeroUsize::MIN)
             .replace(true)
             .leave_corrupt_names(true)
@@ -283,6 +298,8 @@ mod tests {
         let options = &job.options;
         assert_eq!((options.lanes, options.replace, options.leave_corrupt_names), (1, true, true));
         assert_eq!(options.rate, Some("50MB".parse().unwrap()));
+        let receiver = options.receiver.as_ref().unwrap();
+        assert_eq!((receiver.endpoint.address(), receiver.compression.to_string()), ("b:3".into(), "zstd:2".into()));
         assert_eq!(options.hyperloglog, HyperLogLogPolicy::Raw);
         assert_eq!(options.work_dir, Some(PathBuf::from("there")));
         let cutover = &options.cutover;

@@ -114,7 +114,7 @@ impl Job {
         let checkpoint = Checkpoint::open(&taken.checkpoint, self.options.slot_count, Some(plan.source.instances()))?;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for _ in 0..self.options.lanes {
-            sinks.push(Box::new(plan.target.sink().await?));
+            sinks.push(plan.sink().await?);
         }
         let throttle = Arc::new(Throttle::new(self.options.rate));
         let memory = Budget::new(self.options.line_memory());
@@ -151,6 +151,8 @@ impl Job {
             unknown_commands: follower.unknown(),
             fence_ms: fences.report(),
             verify: verified,
+            wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
+            raw_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().raw_bytes()),
             findings: copied.findings,
         })
     }

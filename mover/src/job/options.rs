@@ -8,6 +8,7 @@ use replication::{SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::Rate;
+use crate::sink::ReceiverOptions;
 
 /// What to move and how.
 #[derive(Clone, Debug)]
@@ -20,6 +21,9 @@ pub struct JobOptions {
     pub database: u32,
     /// The most that may go to the target; no limit when not given.
     pub rate: Option<Rate>,
+    /// The receiver that batches go through; straight to the target when not given. The target is asked by its own address
+    /// all the same.
+    pub receiver: Option<ReceiverOptions>,
     /// Connections to the target, and to the source for re-reading.
     pub lanes: usize,
     /// The memory that the process may take in all, about.
@@ -66,6 +70,7 @@ impl JobOptions {
             slot_count: SlotCount::CODIS,
             database: 0,
             rate: None,
+            receiver: None,
             lanes: 4,
             memory: MEMORY,
             spool_max: SPOOL_MAX,

@@ -6,13 +6,15 @@ use tracing::info;
 use crate::Result;
 use crate::endpoint::Endpoint;
 use crate::job::JobOptions;
-use crate::sink::Target;
+use crate::sink::{Receiver, Sink, Target};
 use crate::source::{Local, LocalOptions};
 
 /// Both sides, looked at and found fit.
 pub(super) struct Plan {
     pub(super) source: Local,
     pub(super) target: Target,
+    /// What stands before the target, where it is.
+    pub(super) receiver: Option<Receiver>,
 }
 
 impl Plan {
@@ -36,8 +38,20 @@ impl Plan {
         let source = Local::connect(source, local).await?;
         let mut target = Target::connect(target, options.slot_count, options.hyperloglog).await?;
         check_apart(&source, &target).await?;
+        let receiver = match &options.receiver {
+            Some(receiver) => Some(Receiver::connect(receiver.clone(), &target).await?),
+            None => None,
+        };
         clear(&mut target, options).await?;
-        Ok(Self { source, target })
+        Ok(Self { source, target, receiver })
+    }
+
+    /// A connection for batches.
+    pub(super) async fn sink(&self) -> Result<Box<dyn Sink>> {
+        match &self.receiver {
+            Some(receiver) => Ok(Box::new(receiver.sink().await?)),
+            None => Ok(Box::new(self.target.sink().await?)),
+        }
     }
 }
 

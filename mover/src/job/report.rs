@@ -20,6 +20,10 @@ pub struct Report {
     pub fence_ms: FenceReport,
     /// What the comparison of both sides found.
     pub verify: VerifyReport,
+    /// Bytes of batches that went over the network to a receiver; none where there was no receiver.
+    pub wire_bytes: Option<u64>,
+    /// What they were before compression.
+    pub raw_bytes: Option<u64>,
     /// What the checkpoint held that was not as it should be, by kind.
     pub findings: Vec<String>,
 }

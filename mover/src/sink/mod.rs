@@ -4,11 +4,13 @@
 mod count;
 mod hyperloglog;
 mod pipe;
+mod receiver;
 mod redis;
 mod render;
 mod replicas;
 mod rope;
 
+pub use receiver::{Receiver, ReceiverOptions, RemoteSink};
 pub use redis::{RedisSink, Target};
 pub use replicas::Behind;
 

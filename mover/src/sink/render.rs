@@ -274,7 +274,7 @@ impl Commands {
 }
 
 fn unmovable(key: &Bytes, kind: Kind, why: &'static str) -> Unmovable {
-    Unmovable { key: key.clone(), kind, why }
+    Unmovable { key: key.clone(), kind, why: why.into() }
 }
 
 /// Elements in one command: a longer one would hold the target's other clients for too long.

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What comes in: batches at a receiver, their answers at a sender.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::time::timeout;
+
+use super::Failure;
+use super::compress::Decompressor;
+use super::decode::decode;
+use super::error::{Error, Result, malformed};
+use super::frame::{FRAME_MAX, HEADER_SIZE, Header, Kind, STALL};
+use super::traffic::Traffic;
+use crate::batch::Batch;
+
+/// The receiving end of a connection that has been greeted.
+pub(crate) struct Incoming<R> {
+    reader: R,
+    job: u64,
+    sequence: u64,
+    limit: u64,
+    may_be_compressed: bool,
+    decompressor: Decompressor,
+    /// The payload of a compressed frame. It keeps its memory.
+    payload: Vec<u8>,
+    traffic: Arc<Traffic>,
+}
+
+/// A batch whose first header has come.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    header: Header,
+    /// How many bytes it has, uncompressed. That is below the limit.
+    pub(crate) size: u64,
+}
+
+impl<R: AsyncRead + Unpin> Incoming<R> {
+    /// Batches of `limit` bytes at most, uncompressed.
+    pub(crate) fn new(reader: R, job: u64, limit: u64, may_be_compressed: bool, traffic: Arc<Traffic>) -> Self {
+        Self {
+            reader,
+            job,
+            sequence: 0,
+            limit,
+            may_be_compressed,
+            decompressor: Decompressor::new(),
+            payload: Vec::new(),
+            traffic,
+        }
+    }
+
+    /// Waits for the next batch and says how large it is, before any memory is taken for it. `None` is the end.
+    ///
+    /// # Errors
+    /// Whatever is not as it must be. Nothing may be read any more then.
+    pub(crate) async fn announced(&mut self) -> Result<Option<Announced>> {
+        let Some(header) = Header::read(&mut self.reader).await? else { return Ok(None) };
+        self.sequence += 1;
+        self.check(&header)?;
+        let size = u64::from(header.raw) + u64::from(header.rest);
+        match size {
+            0 => Err(malformed("a batch of nothing")),
+            _ if size > self.limit => Err(Error::TooLarge { size, limit: self.limit }),
+            _ => Ok(Some(Announced { header, size })),
+        }
+    }
+
+    /// The batch that was announced, all of it.
+    ///
+    /// # Errors
+    /// As [`announced`](Self::announced).
+    pub(crate) async fn batch(&mut self, announced: Announced) -> Result<Batch> {
+        let Announced { mut header, size } = announced;
+        // The size was checked. The memory is only touched as far as bytes come.
+        let mut whole = vec![0; size as usize];
+        let mut at = 0;
+        loop {
+            let raw = &mut whole[at..at + header.raw as usize];
+            match header.is_compressed {
+                true => {
+                    self.payload.resize(header.payload as usize, 0);
+                    header.read_payload(&mut self.reader, &mut self.payload).await?;
+                    self.decompressor.decompress(&self.payload, raw)?;
+                }
+                false => header.read_payload(&mut self.reader, raw).await?,
+            }
+            self.traffic.count(HEADER_SIZE + header.payload as usize, header.raw as usize);
+            at += header.raw as usize;
+            if header.rest == 0 {
+                break;
+            }
+            // Memory waits for it, so its time is limited.
+            let next = timeout(STALL, Header::read(&mut self.reader)).await.map_err(|_| Error::Silent(STALL))?;
+            let next = next?.ok_or(Error::Truncated)?;
+            self.check(&next)?;
+            if u64::from(next.raw) + u64::from(next.rest) != u64::from(header.rest) {
+                return Err(malformed("a part that is not as large as was left"));
+            }
+            header = next;
+        }
+        decode(Bytes::from(whole), self.limit as usize)
+    }
+
+    /// The stream itself, when there is nothing more to be taken from it.
+    pub(crate) fn into_reader(self) -> R {
+        self.reader
+    }
+
+    fn check(&self, header: &Header) -> Result<()> {
+        if header.kind != Kind::Batch {
+            return Err(Error::Unexpected { what: "it is no batch" });
+        }
+        if header.job != self.job {
+            return Err(Error::Job { found: header.job, expected: self.job });
+        }
+        if header.sequence != self.sequence {
+            return Err(Error::Order { found: header.sequence, expected: self.sequence });
+        }
+        if header.is_compressed && !self.may_be_compressed {
+            return Err(Error::Unexpected { what: "it is compressed, which was not agreed on" });
+        }
+        if header.raw == 0 || header.raw as usize > FRAME_MAX {
+            return Err(malformed("a frame of nothing, or of more than a frame may have"));
+        }
+        // Whoever compresses sends what does not become smaller as it is.
+        match header.payload <= header.raw {
+            true => Ok(()),
+            false => Err(malformed("a frame that compression has made larger")),
+        }
+    }
+}
+
+/// What a receiver says about batches.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The target has answered every batch up to this one.
+    Done(u64),
+    /// No batch will be done any more.
+    Failed(Failure),
+}
+
+/// Waits for the next answer; `None` is the end.
+pub(crate) async fn answer(reader: &mut (impl AsyncRead + Unpin), job: u64) -> Result<Option<Answer>> {
+    let Some(header) = Header::read(reader).await? else { return Ok(None) };
+    if header.job != job {
+        return Err(Error::Job { found: header.job, expected: job });
+    }
+    if header.payload as usize > ANSWER_MAX || header.is_compressed {
+        return Err(Error::TooLarge { size: header.payload.into(), limit: ANSWER_MAX as u64 });
+    }
+    let mut payload = vec![0; header.payload as usize];
+    header.read_payload(reader, &mut payload).await?;
+    match header.kind {
+        Kind::Ack => Ok(Some(Answer::Done(header.sequence))),
+        Kind::Failure => Ok(Some(Answer::Failed(super::message::parse(&payload)?))),
+        _ => Err(Error::Unexpected { what: "it answers nothing" }),
+    }
+}
+
+/// The largest answer: one that tells of a failure, with the name of a key in it.
+const ANSWER_MAX: usize = 64 << 10;
