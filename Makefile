@@ -8,8 +8,9 @@ endif
 
 cargo = cargo
 ARGS ?=
+TARGET ?= command
 
-.PHONY: help demo build test lint bench setup
+.PHONY: help demo build test lint bench fuzz setup
 
 help:
 	@echo 'make demo    moves slots of a small cluster in one process, under load, and checks every answer'
@@ -17,6 +18,7 @@ help:
 	@echo 'make test    runs all tests'
 	@echo 'make lint    checks format, lints and documentation'
 	@echo 'make bench   measures'
+	@echo 'make fuzz TARGET=command    looks for input that a decoder fails on; needs cargo-fuzz and a nightly toolchain'
 	@echo 'The first of them installs what a bare Debian lacks, and compiles RocksDB (about a quarter of an hour on two cores).'
 
 setup:
@@ -39,3 +41,9 @@ lint: setup
 
 bench: setup
 	$(cargo) bench --locked -p mover $(ARGS)
+
+# New inputs go to the first directory. RocksDB is compiled once more, for this compiler's flags.
+fuzz: setup
+	@mkdir -p tests/fuzz/corpus/$(TARGET)
+	$(cargo) +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none $(TARGET) tests/fuzz/corpus/$(TARGET) \
+		tests/fuzz/seeds/$(TARGET) -- -max_total_time=300 -malloc_limit_mb=64 $(ARGS)

@@ -16,6 +16,7 @@ mod embedding;
 mod failure_table;
 mod fence_guard;
 mod file_systems;
+mod fuzz;
 mod harness;
 mod hooks;
 mod inspect;

@@ -2,12 +2,14 @@
 //! What all tests speak in.
 
 mod admin;
+mod allocation;
 mod client;
 mod command_line;
 mod contents;
 mod counting;
 mod golden;
 mod hooked;
+mod mutation;
 mod pika_server;
 mod process;
 mod real_cluster;
@@ -22,12 +24,14 @@ mod trial;
 mod valve;
 
 pub(crate) use admin::{call, order};
+pub(crate) use allocation::allocated_by;
 pub(crate) use client::Client;
 pub(crate) use command_line::{CommandLine, Outcome};
 pub(crate) use contents::{Contents, Value, assert_same, contents};
 pub(crate) use counting::Counting;
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
 pub(crate) use hooked::{Agent, Hooked, guards, signal};
+pub(crate) use mutation::mutated;
 pub(crate) use pika_server::PikaServer;
 pub(crate) use process::Process;
 pub(crate) use real_cluster::RealCluster;

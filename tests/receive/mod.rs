@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Moves through a receiver on the target's machine.
 
+mod assault;
 mod job;
 mod program;
 mod strangers;

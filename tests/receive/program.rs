@@ -79,15 +79,15 @@ fn what_cannot_be_received_is_refused() {
 }
 
 /// A running `slotmover receive`.
-struct Program {
-    process: Process,
-    addr: SocketAddr,
+pub(super) struct Program {
+    pub(super) process: Process,
+    pub(super) addr: SocketAddr,
     log: PathBuf,
     token: PathBuf,
 }
 
 impl Program {
-    async fn start(dir: &Path, target: &RedisServer) -> Self {
+    pub(super) async fn start(dir: &Path, target: &RedisServer) -> Self {
         let (log, token) = (dir.join("log"), dir.join("token"));
         fs::write(&token, format!("{TOKEN}\n")).unwrap();
         let (file, target) = (token.to_str().unwrap(), target.addr().to_string());
@@ -105,7 +105,7 @@ impl Program {
         Self { process, addr: addr.unwrap(), log, token }
     }
 
-    fn token_file(&self) -> String {
+    pub(super) fn token_file(&self) -> String {
         self.token.to_str().unwrap().to_owned()
     }
 

@@ -10,6 +10,7 @@
 //! bounded: a batch takes its bytes from one budget before they are read, and gives them back once the target's
 //! connection has taken them. Nobody is listened to beyond a few KiB before he has shown that he knows the token.
 
+mod crowd;
 mod session;
 mod status;
 mod warnings;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use replication::SlotCount;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::info;
@@ -31,6 +32,7 @@ use tracing::info;
 use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::endpoint::Endpoint;
 use crate::flow::{Budget, Rate, Throttle};
+use crate::receiver::crowd::Crowd;
 use crate::receiver::warnings::Warnings;
 use crate::sink::Target;
 use crate::wire::{ServerTls, Token};
@@ -134,13 +136,13 @@ impl Receiver {
     /// Takes senders until `stop`. What has been read of their batches by then is applied and acknowledged.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, shared, .. } = self;
-        let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
+        let mut crowd = Crowd::default();
         let mut sessions = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
-                (stream, peer, greeting) = accept(&listener, &greetings, &shared) => {
-                    sessions.spawn(session::serve(Arc::clone(&shared), stream, peer, greeting));
+                (stream, peer) = accept(&listener, &shared) => {
+                    sessions.spawn(session::serve(Arc::clone(&shared), stream, peer, crowd.enter()));
                 }
                 Some(ended) = sessions.join_next() => {
                     if let Err(panic) = ended {
@@ -172,16 +174,11 @@ impl Shared {
     }
 }
 
-/// The next connection, once there is room for one more that has not shown who it is.
-async fn accept(
-    listener: &TcpListener,
-    greetings: &Arc<Semaphore>,
-    shared: &Shared,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let greeting = Arc::clone(greetings).acquire_owned().await.expect("nobody closes it");
+/// The next connection.
+async fn accept(listener: &TcpListener, shared: &Shared) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, greeting),
+            Ok(accepted) => return accepted,
             Err(fault) => {
                 shared.warnings.warn(|| format!("a connection could not be accepted: {fault}"));
                 sleep(ACCEPT_PAUSE).await;
@@ -212,9 +209,6 @@ fn check_exposure(options: &ReceiverOptions) -> Result<()> {
     }
     Ok(())
 }
-
-/// Connections that have not shown yet who they are.
-const GREETINGS_MAX: usize = 64;
 
 /// Between attempts to reach the target, at first and at most.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
@@ -17,20 +17,25 @@ use crate::batch::Batch;
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::{Budget, Share};
 use crate::receiver::Shared;
+use crate::receiver::crowd::Place;
 use crate::sink::{Answers, Outlet, RedisSink, Sink};
 use crate::wire::{self, Failure, Hello, Incoming, Reader, Refusal, Welcome, Writer};
 use crate::{Error, Result};
 
-/// Serves a connection to its end. `greeting` is its place among those who have not shown yet who they are.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, greeting: OwnedSemaphorePermit) {
-    let session = match greet(&shared, stream).await {
+/// Serves a connection to its end. `place` is that among those who have not shown yet who they are.
+pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, mut place: Place) {
+    let greeted = tokio::select! {
+        greeted = greet(&shared, stream) => greeted.map_err(|end| end.to_string()),
+        () = place.lost() => Err("too many others came before it had shown who it is".to_owned()),
+    };
+    let session = match greeted {
         Ok(session) => session,
         Err(what) => {
             shared.status.refused.fetch_add(1, Ordering::Relaxed);
             return shared.warnings.warn(|| format!("the connection from {peer} was not taken: {what}"));
         }
     };
-    drop(greeting);
+    drop(place);
     shared.status.senders.fetch_add(1, Ordering::Relaxed);
     info!(%peer, job = format!("{:016x}", session.hello.job), "a sender");
     match session.run(&shared).await {

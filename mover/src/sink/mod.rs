@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The target end of the line.
 
+pub mod answer;
 mod count;
 mod hyperloglog;
 mod pipe;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::Result;
 use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, RESPONSE_TIMEOUT};
+use crate::sink::answer::{Answer, parse};
 
 /// A connection that sends many commands and hands their answers to whoever sent them.
 #[derive(Debug)]
@@ -31,15 +32,6 @@ pub(super) struct PipeReader {
     endpoint: Endpoint,
     stream: OwnedReadHalf,
     input: BytesMut,
-}
-
-/// One answer as far as a sink cares.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Answer<'a> {
-    /// Anything but an error.
-    Done,
-    /// An error: its line.
-    Refused(&'a [u8]),
 }
 
 impl Pipe {
@@ -140,48 +132,5 @@ impl PipeReader {
     }
 }
 
-/// One answer from the front of `input` and its length; `None` when it is not all there yet.
-fn parse(input: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> {
-    let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
-    let line = &input[..end];
-    let line = line.strip_suffix(b"\r").ok_or("an answer with no end of line")?;
-    match line.split_first() {
-        Some((b'+' | b':', _)) => Ok(Some((Answer::Done, end + 1))),
-        Some((b'-', error)) => Ok(Some((Answer::Refused(error), end + 1))),
-        Some((b'$', length)) => {
-            let length: i64 =
-                std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).ok_or("an answer of no length")?;
-            let Ok(length) = usize::try_from(length) else { return Ok(Some((Answer::Done, end + 1))) };
-            let whole = end + 1 + length + 2;
-            Ok((input.len() >= whole).then_some((Answer::Done, whole)))
-        }
-        _ => Err("an answer that no command of ours has"),
-    }
-}
-
 /// Answers are a few bytes each; this holds those of a batch.
 const INPUT_SIZE: usize = 16 << 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_found_whole_or_not_at_all() {
-        let inputs: [(&[u8], Answer<'_>); 5] = [
-            (b"+OK\r\n", Answer::Done),
-            (b":12\r\n", Answer::Done),
-            (b"$3\r\n1-1\r\n", Answer::Done),
-            (b"$-1\r\n", Answer::Done),
-            (b"-ERR no\r\n", Answer::Refused(b"ERR no")),
-        ];
-        for (input, answer) in inputs {
-            assert_eq!(parse(input), Ok(Some((answer, input.len()))));
-            for length in 0..input.len() {
-                assert_eq!(parse(&input[..length]), Ok(None), "{input:?} {length}");
-            }
-        }
-        assert!(parse(b"*1\r\n").is_err());
-        assert!(parse(b"$x\r\n").is_err());
-    }
-}

@@ -29,6 +29,7 @@ mod incoming;
 mod judge;
 mod message;
 mod outgoing;
+pub mod recorded;
 mod stream;
 #[cfg(test)]
 mod tests;
