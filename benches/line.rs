@@ -124,7 +124,7 @@ async fn copy(checkpoint: &Arc<Checkpoint>, server: &RedisServer) -> Result<u64>
 
 fn learn(known: &Known, piece: &Piece) {
     if piece.part == Part::Whole && piece.body.len() > 1 {
-        known.learn(&piece.key, piece.body.kind(), piece.body.len(), piece.expire_at.is_some());
+        known.learn_copied(&piece.key, piece.body.kind(), piece.body.len(), piece.expire_at.is_some());
     }
 }
 

@@ -12,6 +12,7 @@ mod convergence;
 mod cutover;
 mod cutover_model;
 mod damage;
+mod deltas;
 mod embedding;
 mod failure_table;
 mod fence_guard;

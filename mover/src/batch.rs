@@ -2,6 +2,7 @@
 //! What travels down the line.
 
 use bytes::Bytes;
+use replication::ListStep;
 use snapshot::{Body, Piece};
 
 /// One thing to do to one key of the target.
@@ -11,6 +12,9 @@ pub enum Write {
     Piece(Piece),
     /// Some elements of a key that the target already has.
     Patch(Patch),
+    /// What was done to a list of which the target has exactly the state before. Unlike all others this must not be done
+    /// twice: a line sends a batch once, and whoever goes on after a loss begins with a whole read of each list.
+    Steps(Steps),
     /// The source has no such key.
     Remove(Bytes),
 }
@@ -26,12 +30,29 @@ pub struct Patch {
     pub remove: Vec<Bytes>,
 }
 
+/// Steps of a list, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Steps {
+    /// The user's key.
+    pub key: Bytes,
+    /// The steps.
+    pub steps: Vec<ListStep>,
+}
+
+impl Patch {
+    /// Whether it does nothing.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+}
+
 impl Write {
     /// The key it is about.
     pub fn key(&self) -> &Bytes {
         match self {
             Self::Piece(piece) => &piece.key,
             Self::Patch(patch) => &patch.key,
+            Self::Steps(steps) => &steps.key,
             Self::Remove(key) => key,
         }
     }
@@ -43,6 +64,7 @@ impl Write {
             Self::Patch(patch) => {
                 patch.key.len() + patch.set.size() + patch.remove.iter().map(Bytes::len).sum::<usize>()
             }
+            Self::Steps(steps) => steps.key.len() + steps.steps.iter().map(ListStep::size).sum::<usize>(),
             Self::Remove(key) => key.len(),
         }
     }

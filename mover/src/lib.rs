@@ -3,7 +3,7 @@
 //!
 //! It is an agent beside the source: it takes a RocksDB checkpoint, streams the wanted slots to the target, follows the
 //! source's binlog, compares both sides key by key, and holds the clients for a few milliseconds while the last changes
-//! arrive. It is no replayer of commands: the binlog says where to look, the source says what is there. It is no proxy
+//! arrive. It is no replayer of commands (lists apart): the binlog says where to look, the source says what is there. It is no proxy
 //! either: whoever routes the clients implements [`RoutingControl`](routing::RoutingControl).
 //!
 //! A [`Job`] is one move. Its [`builder`](Job::builder) takes the addresses, the slots and the routing, its

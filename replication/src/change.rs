@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 
-use crate::Command;
 use crate::binlog::{Content, Item, UnixSeconds};
 use crate::table;
+use crate::{Command, ListStep};
 
 /// What must be looked at again after an entry of the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Change {
     /// Everything: the database was flushed.
     All,
@@ -22,17 +22,57 @@ pub enum Change {
 }
 
 /// How much of a key must be looked at again.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Extent {
     /// All of it, its type and its expiry included.
     Whole,
     /// Only these fields, members or stream ids. That is all the command touched; but if the key had expired, nothing
     /// in the log says so, and it began a new life with them. So look again at all of a key that had an expiry.
     Elements(Vec<Bytes>),
+    /// These members or stream ids, and others that the log does not name: some elements at the ends of a sorted set, or
+    /// the first entries of a stream, may be gone. What is said of an expiry above holds here too.
+    Cut {
+        /// Those that the log names.
+        elements: Vec<Bytes>,
+        /// Where the others lay.
+        cut: Cut,
+    },
+    /// What was done to a list, in order. Whoever does not have exactly the list of this place in the log, and no expiry
+    /// of it, must look at all of it.
+    Steps(Vec<ListStep>),
+}
+
+/// Where elements of a sorted set or stream may be gone. Each removal took all members between two scores that there were
+/// at its time. Streams lose their first entries only.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Cut {
+    /// Where removals looked at from the low end begin: the greatest of their lower bounds. A member that is still there
+    /// and was not touched has nothing gone behind it, if its score is not below this one.
+    pub low: Option<f64>,
+    /// The same from the high end: the least of their upper bounds.
+    pub high: Option<f64>,
+}
+
+impl Cut {
+    /// At the low end.
+    pub const LOW: Self = Self { low: Some(f64::NEG_INFINITY), high: None };
+
+    /// At the high end.
+    pub const HIGH: Self = Self { low: None, high: Some(f64::INFINITY) };
+
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let either = |one: Option<f64>, two: Option<f64>, pick: fn(f64, f64) -> f64| match (one, two) {
+            (Some(one), Some(two)) => Some(pick(one, two)),
+            (one, two) => one.or(two),
+        };
+        Self { low: either(self.low, other.low, f64::max), high: either(self.high, other.high, f64::min) }
+    }
 }
 
 /// What an entry of the log means for a reader of the source.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     /// Nothing: a read that is logged, an internal key, a no-op.
     Ignored,

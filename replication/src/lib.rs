@@ -3,7 +3,8 @@
 //!
 //! It is pure Rust and knows neither RocksDB nor a network. It reads and writes binlog files, follows a log that is
 //! being written, and tells of each entry *where to look again*. It is not a replayer: Pika's binlog is no faithful
-//! script of what happened, so an entry becomes a [`Change`], and whoever wants the data reads it from the source.
+//! script of what happened, so an entry becomes a [`Change`], and whoever wants the data reads it from the source. The one
+//! exception are lists, whose commands are logged as they were executed: they become [`ListStep`]s.
 //!
 //! [`SlotCount`] maps a key to its [`Slot`], a [`SlotSet`] is a choice of slots. A [`Command`] is one RESP array, a
 //! [`BinlogOffset`] a position in the log. A [`Tail`](binlog::Tail) follows a log and gives its
@@ -44,12 +45,14 @@ pub mod binlog;
 mod change;
 mod command;
 mod error;
+mod list;
 mod offset;
 pub mod slot;
 mod table;
 
-pub use change::{Change, Effect, Extent, is_internal_key};
+pub use change::{Change, Cut, Effect, Extent, is_internal_key};
 pub use command::{Command, CommandError};
 pub use error::{Error, Fault, Result};
+pub use list::{ListEnd, ListStep};
 pub use offset::BinlogOffset;
 pub use slot::{Slot, SlotCount, SlotSet};

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::{Change, Command, Extent};
+use crate::{Change, Command, Cut, Extent, ListStep};
 
 /// What `command` touches, nothing for one that changes nothing. `None` when it is not in the table or lacks its key.
 pub(crate) fn changes(command: &Command) -> Option<Vec<Change>> {
@@ -42,6 +42,19 @@ pub(crate) fn changes(command: &Command) -> Option<Vec<Change>> {
             let extent = args.get(2..).and_then(elements).and_then(distinct).map_or(Extent::Whole, Extent::Elements);
             Some(vec![Change::Key { key: args.get(1)?.clone(), extent }])
         }
+        Shape::Cut(cut) => {
+            let extent = match args.get(2..).and_then(cut) {
+                Some((elements, cut)) if cut == Cut::default() => Extent::Elements(elements),
+                Some((elements, cut)) => Extent::Cut { elements, cut },
+                None => Extent::Whole,
+            };
+            Some(vec![Change::Key { key: args.get(1)?.clone(), extent }])
+        }
+        Shape::List => {
+            let step = args.get(2..).and_then(|rest| ListStep::of(command.name(), rest));
+            let extent = step.map_or(Extent::Whole, |step| Extent::Steps(vec![step]));
+            Some(vec![Change::Key { key: args.get(1)?.clone(), extent }])
+        }
     }
 }
 
@@ -69,7 +82,14 @@ enum Shape {
     MovedMember,
     /// Some elements of the key at argument one; the function finds them behind the key, if it can.
     Elements(fn(&[Bytes]) -> Option<Vec<Bytes>>),
+    /// Some elements of the key at argument one, and unnamed ones at its ends.
+    Cut(fn(&[Bytes]) -> Option<Cuttings>),
+    /// A step of the list at argument one.
+    List,
 }
+
+/// Elements that are named, and where others went.
+type Cuttings = (Vec<Bytes>, Cut);
 
 fn shape(name: &[u8]) -> Option<Shape> {
     let mut upper = [0; NAME_MAX];
@@ -89,10 +109,11 @@ fn shape(name: &[u8]) -> Option<Shape> {
         "SETRANGE" | "SETBIT" | "BITFIELD" | "INCR" | "INCRBY" | "INCRBYFLOAT" | "DECR" | "DECRBY" => Shape::Key(1),
         "DELVX" | "SETVX" | "PFADD" | "PFMERGE" | "RESTORE" | "MOVE" => Shape::Key(1),
         "EXPIRE" | "PEXPIRE" | "EXPIREAT" | "PEXPIREAT" | "PERSIST" => Shape::Key(1),
-        "LPUSH" | "RPUSH" | "LPUSHX" | "RPUSHX" | "LPOP" | "RPOP" => Shape::Key(1),
-        "LSET" | "LREM" | "LTRIM" | "LINSERT" => Shape::Key(1),
-        "SPOP" | "SUNIONSTORE" | "SINTERSTORE" | "SDIFFSTORE" | "XTRIM" | "XSETID" => Shape::Key(1),
-        "ZPOPMIN" | "ZPOPMAX" | "ZREMRANGEBYRANK" | "ZREMRANGEBYSCORE" | "ZREMRANGEBYLEX" => Shape::Key(1),
+        "LPUSH" | "RPUSH" | "LPUSHX" | "RPUSHX" | "LPOP" | "RPOP" => Shape::List,
+        "LSET" | "LREM" | "LTRIM" | "LINSERT" => Shape::List,
+        "SPOP" | "SUNIONSTORE" | "SINTERSTORE" | "SDIFFSTORE" | "XSETID" => Shape::Key(1),
+        // Where it begins is no score, so its members lie anywhere.
+        "ZREMRANGEBYLEX" => Shape::Key(1),
         "ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE" | "ZRANGESTORE" | "GEOSEARCHSTORE" => Shape::Key(1),
         "BITOP" | "COPY" => Shape::Key(2),
         "SLOTSMGRTONE" | "SLOTSMGRTTAGONE" => Shape::Key(4),
@@ -110,8 +131,13 @@ fn shape(name: &[u8]) -> Option<Shape> {
         "HDEL" | "SADD" | "SREM" | "ZREM" => Shape::Elements(|rest| Some(rest.to_vec())),
         "ZADD" | "ZINCRBY" => Shape::Elements(scored),
         "GEOADD" => Shape::Elements(placed),
-        "XADD" => Shape::Elements(added),
+        "XADD" => Shape::Cut(added),
         "XDEL" => Shape::Elements(deleted),
+        "XTRIM" => Shape::Cut(|_| Some((Vec::new(), Cut::LOW))),
+        "ZPOPMIN" => Shape::Cut(|_| Some((Vec::new(), Cut::LOW))),
+        "ZPOPMAX" => Shape::Cut(|_| Some((Vec::new(), Cut::HIGH))),
+        "ZREMRANGEBYRANK" => Shape::Cut(|rest| Some((Vec::new(), ranks(rest)?))),
+        "ZREMRANGEBYSCORE" => Shape::Cut(|rest| Some((Vec::new(), scores(rest)?))),
         _ => return None,
     })
 }
@@ -152,11 +178,43 @@ fn placed(rest: &[Bytes]) -> Option<Vec<Bytes>> {
     is_sound.then(|| triples.iter().map(|[_, _, member]| member.clone()).collect())
 }
 
-/// `[NOMKSTREAM] id field value [field value ...]`, and nothing that trims: that may take any older entry with it.
-fn added(rest: &[Bytes]) -> Option<Vec<Bytes>> {
-    let (id, values) = behind_options(rest, &["NOMKSTREAM"]).split_first()?;
+/// `[NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] id field value [field value ...]`: with a threshold any
+/// number of the first entries may have gone.
+fn added(rest: &[Bytes]) -> Option<Cuttings> {
+    let mut rest = behind_options(rest, &["NOMKSTREAM"]);
+    let mut cut = Cut::default();
+    if is_one_of(rest.first()?, &["MAXLEN", "MINID"]) {
+        cut = Cut::LOW;
+        rest = behind_options(&rest[1..], &["=", "~"]).get(1..)?;
+        if is_one_of(rest.first()?, &["LIMIT"]) {
+            rest = rest.get(2..)?;
+        }
+        rest = behind_options(rest, &["NOMKSTREAM"]);
+    }
+    let (id, values) = rest.split_first()?;
     let is_sound = is_full_id(id) && !values.is_empty() && values.len() % 2 == 0;
-    is_sound.then(|| vec![id.clone()])
+    is_sound.then(|| (vec![id.clone()], cut))
+}
+
+/// `start stop` of ZREMRANGEBYRANK: what begins with the first rank or ends with the last one lies at an end.
+fn ranks(rest: &[Bytes]) -> Option<Cut> {
+    match rest {
+        [start, _] if &start[..] == b"0" => Some(Cut::LOW),
+        [_, stop] if &stop[..] == b"-1" => Some(Cut::HIGH),
+        _ => None,
+    }
+}
+
+/// `min max` of ZREMRANGEBYSCORE. Nearly always old scores go, so it is looked at from the low end on.
+fn scores(rest: &[Bytes]) -> Option<Cut> {
+    let [min, max] = rest else { return None };
+    let bound = |text: &Bytes| std::str::from_utf8(text.strip_prefix(b"(").unwrap_or(text)).ok()?.parse::<f64>().ok();
+    let (min, max) = (bound(min)?, bound(max)?);
+    match (min.is_nan() || max.is_nan(), max == f64::INFINITY && min != f64::NEG_INFINITY) {
+        (true, _) => None,
+        (false, true) => Some(Cut { low: None, high: Some(max) }),
+        (false, false) => Some(Cut { low: Some(min), high: None }),
+    }
 }
 
 /// `id [id ...]`
@@ -189,7 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::HashSet;
-    use crate::{Change, Command, Effect, Extent};
+    use crate::{Change, Command, Cut, Effect, Extent};
 
     /// An effect in short: `key` is whole, `key(a b)` is elements, `*` is all, `?` stands before an unknown command.
     fn effect(text: &str) -> String {
@@ -207,6 +265,13 @@ mod tests {
                 let elements: Vec<String> = elements.iter().map(|element| text(element)).collect();
                 format!("{}({})", text(key), elements.join(" "))
             }
+            Change::Key { key, extent: Extent::Cut { elements, cut } } => {
+                let mut inside: Vec<String> = elements.iter().map(|element| text(element)).collect();
+                inside.extend(cut.low.map(|score| format!(">{score}")));
+                inside.extend(cut.high.map(|score| format!("<{score}")));
+                format!("{}({})", text(key), inside.join(" "))
+            }
+            Change::Key { key, extent: Extent::Steps(steps) } => format!("{}[{}]", text(key), steps.len()),
         };
         format!("{mark}{}", changes.iter().map(show).collect::<Vec<_>>().join(" "))
     }
@@ -259,10 +324,48 @@ mod tests {
             ("XADD x * f v", "x"),
             ("XADD x 5-* f v", "x"),
             ("XADD x 5 f v", "x"),
-            ("XADD x MAXLEN ~ 50 5-1 f v", "x"),
+            ("XADD x MAXLEN ~ 50 5-* f v", "x"),
+            ("XADD x MAXLEN", "x"),
+            ("XADD x MAXLEN 5", "x"),
+            ("XADD x MAXLEN = 5 LIMIT", "x"),
+            ("ZREMRANGEBYRANK z 1 -2", "z"),
+            ("ZREMRANGEBYSCORE z x 2", "z"),
+            ("ZREMRANGEBYSCORE z 1", "z"),
+            ("LPUSH l", "l"),
+            ("LPOP l x", "l"),
+            ("LINSERT l BESIDE a b", "l"),
             ("XADD x 5-1 f", "x"),
             ("XDEL x 5", "x"),
         ]);
+    }
+
+    #[test]
+    fn lists_are_changed_in_steps() {
+        expect(&[
+            ("LPUSH k a b", "k[1]"),
+            ("rpop k", "k[1]"),
+            ("LINSERT k BEFORE a b", "k[1]"),
+            ("LTRIM k 0 9", "k[1]"),
+        ]);
+    }
+
+    #[test]
+    fn ends_are_cut() {
+        expect(&[
+            ("XADD x MAXLEN ~ 50 5-1 f v", "x(5-1 >-inf)"),
+            ("xadd x nomkstream minid = 4-0 LIMIT 10 5-1 f v", "x(5-1 >-inf)"),
+            ("XADD x MAXLEN 50 NOMKSTREAM 5-1 f v", "x(5-1 >-inf)"),
+            ("XTRIM x MAXLEN 10", "x(>-inf)"),
+            ("ZPOPMIN z 2", "z(>-inf)"),
+            ("ZPOPMAX z", "z(<inf)"),
+            ("ZREMRANGEBYRANK z 0 -101", "z(>-inf)"),
+            ("ZREMRANGEBYRANK z 100 -1", "z(<inf)"),
+            ("ZREMRANGEBYSCORE z -inf (5", "z(>-inf)"),
+            ("ZREMRANGEBYSCORE z (5 +inf", "z(<inf)"),
+            ("ZREMRANGEBYSCORE z 1 2", "z(>1)"),
+        ]);
+        let both = Cut { low: Some(2.0), high: None }.and(Cut { low: Some(3.0), high: Some(9.0) }).and(Cut::HIGH);
+        assert_eq!(both, Cut { low: Some(3.0), high: Some(9.0) });
     }
 
     #[test]
@@ -274,13 +377,8 @@ mod tests {
             ("expireat k 1795329537", "k"),
             ("PERSIST k", "k"),
             ("DELVX k v", "k"),
-            ("LPUSH k a b", "k"),
-            ("rpop k", "k"),
-            ("LINSERT k BEFORE a b", "k"),
             ("SPOP k 2", "k"),
-            ("ZPOPMIN k 2", "k"),
-            ("ZREMRANGEBYSCORE k 1 2", "k"),
-            ("XTRIM k MAXLEN 10", "k"),
+            ("ZREMRANGEBYLEX k [a [b", "k"),
             ("PFADD k a b", "k"),
             ("DEL k", "k"),
             ("UNLINK k l k", "k l"),

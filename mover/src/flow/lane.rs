@@ -159,7 +159,7 @@ async fn land(
 fn completes(write: &Write) -> bool {
     match write {
         Write::Piece(piece) => piece.part.is_last(),
-        Write::Patch(_) | Write::Remove(_) => true,
+        Write::Patch(_) | Write::Steps(_) | Write::Remove(_) => true,
     }
 }
 

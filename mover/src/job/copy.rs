@@ -133,16 +133,15 @@ fn line(findings: &Findings, kind: FaultKind, count: u64) -> String {
     format!("{count} of {kind}: {}", examples.join(", "))
 }
 
-/// Remembers big keys, so that their first change is already read by element. A key comes here once, so there is nothing
-/// to forget, and the many keys of one element need not touch the memory that all threads share.
+/// Remembers big keys, so that their first change is already read by element, and lists, which are exactly as they were at
+/// the checkpoint's place in the log.
 fn learn(known: &Known, piece: &Piece) {
     let elements = match piece.part {
-        Part::Whole if piece.body.len() == 1 => return,
         Part::Whole => piece.body.len(),
         Part::First => usize::MAX,
         Part::Middle | Part::Last => return,
     };
-    known.learn(&piece.key, piece.body.kind(), elements, piece.expire_at.is_some());
+    known.learn_copied(&piece.key, piece.body.kind(), elements, piece.expire_at.is_some());
 }
 
 /// So often it says how far it has come, for which all batches must go as they are.

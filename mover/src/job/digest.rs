@@ -43,6 +43,7 @@ impl Digest {
 
     fn add(&mut self, body: &Body) {
         match body {
+            // Or a part of it: both sides are cut at the same places.
             Body::String(value) | Body::HyperLogLog(value) => self.chain(value),
             Body::Hash(fields) => fields.iter().for_each(|pair| self.mix(pair)),
             Body::List(elements) => elements.iter().for_each(|element| self.chain(element)),
@@ -90,11 +91,12 @@ pub(super) async fn read(
                     digests.entry(piece.key.clone()).or_insert_with(new).add(&piece.body);
                 }
                 Write::Remove(key) => drop(digests.remove(&key)),
-                Write::Patch(_) => unreachable!("a whole read gives no patches"),
+                Write::Patch(_) | Write::Steps(_) => unreachable!("a whole read gives pieces"),
             }
         }
     }
-    let again = reading.again().into_iter().map(|wanted| wanted.key).collect();
+    let (again, _) = reading.finish();
+    let again = again.into_iter().map(|wanted| wanted.key).collect();
     Ok((digests, again))
 }
 

@@ -2,44 +2,47 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use replication::Extent;
+use replication::{Cut, Extent, ListStep};
 
+use crate::job::steps::Steps;
 use crate::source::Wanted;
 
 /// Keys that changed and have not been read since: each once, however often it changed.
 #[derive(Default, Debug)]
 pub(super) struct Dirty {
-    keys: HashMap<Bytes, Elements>,
+    keys: HashMap<Bytes, Part>,
     size: usize,
 }
 
 #[derive(Debug)]
-enum Elements {
+enum Part {
     All,
-    Some(HashSet<Bytes>),
+    Elements(Elements),
+    Steps(Steps),
+}
+
+#[derive(Default, Debug)]
+struct Elements {
+    names: HashSet<Bytes>,
+    size: usize,
+    cut: Cut,
 }
 
 impl Dirty {
     /// Notes a change. It copies what it keeps: a slice of the log would hold a block of it in memory.
     pub(super) fn insert(&mut self, key: &Bytes, extent: Extent) {
-        if !self.keys.contains_key(key) {
-            self.size += weight(key);
-            self.keys.insert(Bytes::copy_from_slice(key), Elements::Some(HashSet::new()));
-        }
-        let entry = self.keys.get_mut(key).expect("it was put there if it was missing");
-        match (entry, extent) {
-            (Elements::All, _) => {}
-            (entry, Extent::Whole) => {
-                self.size -= entry.weight();
-                *entry = Elements::All;
+        // Whoever goes on although it is full gets less exact answers, not more memory.
+        let extent = if self.size > FULL_SIZE { Extent::Whole } else { extent };
+        match self.keys.get_mut(key) {
+            Some(part) => {
+                self.size -= part.size();
+                part.add(extent);
+                self.size += part.size();
             }
-            (Elements::Some(known), Extent::Elements(elements)) => {
-                for element in elements {
-                    if !known.contains(&element) {
-                        self.size += weight(&element);
-                        known.insert(Bytes::copy_from_slice(&element));
-                    }
-                }
+            None => {
+                let part = Part::of(extent);
+                self.size += key_size(key) + part.size();
+                self.keys.insert(Bytes::copy_from_slice(key), part);
             }
         }
     }
@@ -61,6 +64,14 @@ impl Dirty {
         self.size
     }
 
+    /// Forgets what is known of lists but that they changed: their steps begin at no known state any more.
+    pub(super) fn forget_steps(&mut self) {
+        for part in self.keys.values_mut().filter(|part| matches!(part, Part::Steps(_))) {
+            self.size -= part.size();
+            *part = Part::All;
+        }
+    }
+
     /// Takes those keys out for which this is so.
     pub(super) fn remove(&mut self, is_one: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
         self.take(is_one).into_iter().map(|wanted| wanted.key).collect()
@@ -70,38 +81,93 @@ impl Dirty {
     pub(super) fn take(&mut self, is_due: impl Fn(&[u8]) -> bool) -> Vec<Wanted> {
         let Self { keys, size } = self;
         let due = keys.extract_if(|key, _| is_due(key));
-        due.map(|(key, elements)| {
-            *size -= weight(&key) + elements.weight();
-            let extent = match elements {
-                Elements::All => Extent::Whole,
-                Elements::Some(elements) => Extent::Elements(elements.into_iter().collect()),
-            };
-            Wanted { key, extent }
+        due.map(|(key, part)| {
+            *size -= key_size(&key) + part.size();
+            Wanted { key, extent: part.into() }
         })
         .collect()
     }
 }
 
-impl Elements {
-    fn weight(&self) -> usize {
+impl Part {
+    fn of(extent: Extent) -> Self {
+        let mut part = match extent {
+            Extent::Whole => return Self::All,
+            Extent::Elements(_) | Extent::Cut { .. } => Self::Elements(Elements::default()),
+            Extent::Steps(_) => Self::Steps(Steps::default()),
+        };
+        part.add(extent);
+        part
+    }
+
+    fn add(&mut self, extent: Extent) {
+        match (&mut *self, extent) {
+            (Self::All, _) => {}
+            (Self::Elements(known), Extent::Elements(elements)) => known.add(&elements, Cut::default()),
+            (Self::Elements(known), Extent::Cut { elements, cut }) => known.add(&elements, cut),
+            (Self::Steps(known), Extent::Steps(steps)) => steps.into_iter().for_each(|step: ListStep| known.push(step)),
+            // The key is of another type by now, or all of it changed.
+            (part, _) => *part = Self::All,
+        }
+    }
+
+    /// Bytes of memory, about.
+    fn size(&self) -> usize {
         match self {
             Self::All => 0,
-            Self::Some(elements) => elements.iter().map(weight).sum(),
+            Self::Elements(elements) => elements.size,
+            Self::Steps(steps) => steps.size(),
         }
     }
 }
 
-/// What a key or an element takes beside the table's own room.
-fn weight(bytes: &Bytes) -> usize {
-    bytes.len() + ENTRY
+impl Elements {
+    fn add(&mut self, names: &[Bytes], cut: Cut) {
+        for name in names {
+            if !self.names.contains(name) {
+                self.size += ENTRY_SIZE + name.len();
+                self.names.insert(Bytes::copy_from_slice(name));
+            }
+        }
+        self.cut = self.cut.and(cut);
+    }
 }
 
-/// Handle, hash table and allocator.
-const ENTRY: usize = 128;
+impl From<Part> for Extent {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::All => Self::Whole,
+            Part::Elements(Elements { names, cut, .. }) => {
+                let elements = names.into_iter().collect();
+                match cut == Cut::default() {
+                    true => Self::Elements(elements),
+                    false => Self::Cut { elements, cut },
+                }
+            }
+            Part::Steps(steps) => Self::Steps(steps.into_inner()),
+        }
+    }
+}
+
+fn key_size(key: &Bytes) -> usize {
+    ENTRY_SIZE + size_of::<Part>() + key.len()
+}
+
+/// What an entry of a hash table takes beside its bytes, about.
+const ENTRY_SIZE: usize = 128;
+
+/// With so many bytes it is full: far more than a round, or what waits for the copy, may have.
+const FULL_SIZE: usize = 48 << 20;
 
 #[cfg(test)]
 mod tests {
+    use replication::ListEnd;
+
     use super::*;
+
+    fn push(element: &'static str) -> Extent {
+        Extent::Steps(vec![ListStep::Push { end: ListEnd::Head, elements: vec![element.into()], onto_existing: false }])
+    }
 
     #[test]
     fn a_whole_change_swallows_those_of_elements() {
@@ -115,7 +181,6 @@ mod tests {
         dirty.insert(&"h".into(), Extent::Elements(vec!["c".into()]));
         assert_eq!(dirty.take(|_| true), [Wanted::whole("h")]);
         assert!(dirty.is_empty());
-        assert_eq!(dirty.size(), 0);
     }
 
     #[test]
@@ -129,5 +194,40 @@ mod tests {
         dirty.insert(&"h".into(), Extent::Whole);
         assert_eq!(dirty.take(|_| true), [Wanted::whole("h")]);
         assert_eq!(dirty.size(), 0);
+    }
+
+    #[test]
+    fn a_key_of_two_types_is_read_whole() {
+        let mut dirty = Dirty::default();
+        dirty.insert(&"k".into(), push("a"));
+        dirty.insert(&"k".into(), Extent::Elements(vec!["a".into()]));
+        dirty.insert(&"k".into(), push("b"));
+        assert_eq!(dirty.take(|_| true), [Wanted::whole("k")]);
+    }
+
+    #[test]
+    fn cuts_and_elements_are_added_up() {
+        let mut dirty = Dirty::default();
+        dirty.insert(&"z".into(), Extent::Elements(vec!["a".into()]));
+        dirty.insert(&"z".into(), Extent::Cut { elements: vec!["a".into()], cut: Cut::LOW });
+        dirty.insert(&"z".into(), Extent::Cut { elements: vec![], cut: Cut { low: Some(3.0), high: None } });
+        let extent = Extent::Cut { elements: vec!["a".into()], cut: Cut { low: Some(3.0), high: None } };
+        assert_eq!(dirty.take(|_| true), [Wanted { key: "z".into(), extent }]);
+    }
+
+    #[test]
+    fn its_memory_is_bounded() {
+        let mut dirty = Dirty::default();
+        let element = |number: usize| Bytes::from(vec![u8::try_from(number % 251).unwrap(); 1 << 20].repeat(1));
+        dirty.insert(&"l".into(), push("a"));
+        for number in 0..80 {
+            let extent = Extent::Elements(vec![element(number)]);
+            dirty.insert(&Bytes::from(format!("h{}", number % 60)), extent);
+        }
+        assert!(dirty.size() < FULL_SIZE + (2 << 20), "{}", dirty.size());
+        dirty.forget_steps();
+        assert_eq!(dirty.remove(|key| key == b"l"), ["l"]);
+        dirty.remove(|_| true);
+        assert_eq!(dirty.size, 0);
     }
 }

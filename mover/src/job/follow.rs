@@ -27,8 +27,9 @@ use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::job::readers::{Readers, TICK};
+use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
-use crate::source::{Known, Reread, Wanted};
+use crate::source::{Known, Reread, Unsettled, Wanted};
 use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
@@ -37,6 +38,8 @@ pub(super) struct Follower {
     slots: SlotSet,
     slot_count: SlotCount,
     dirty: Dirty,
+    waiting: Waiting,
+    known: Arc<Known>,
     /// While the copy runs: how far it has come.
     reach: Option<Arc<Reach>>,
     readers: Readers,
@@ -82,13 +85,16 @@ impl Follower {
     ) -> Result<Self> {
         let options = &job.options;
         let gauge = Gauge::new(from, options.spool_max.as_u64(), Arc::clone(&job.progress));
-        let reread = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
+        let source = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
+        let reread = || source().against(plan.target.client());
         let readers = Readers::new((0..options.lanes).map(|_| (reread(), line.feed())), &gauge.at_source());
         Ok(Self {
             tail: Tail::open_spooled(spool, from)?,
             slots: options.slots.clone(),
             slot_count: options.slot_count,
             dirty: Dirty::default(),
+            waiting: Waiting::new(known),
+            known: Arc::clone(known),
             reach: None,
             readers,
             watermark: Arc::clone(line.watermark()),
@@ -288,9 +294,26 @@ impl Follower {
 
     /// Reads keys and sends them on their way.
     async fn read(&mut self, wanted: Vec<Wanted>) -> Result<()> {
+        if wanted.iter().any(|wanted| matches!(wanted.extent, Extent::Cut { .. })) {
+            // The target is asked about these, so it must have what was sent before.
+            self.land(self.watermark.mark()).await?;
+        }
+        let from = self.end()?;
         let Self { readers, gauge, tail, changes, reach, .. } = self;
-        let again = readers.read(wanted, || gauge.look(tail, *changes, reach.is_some())).await?;
+        let (again, unsettled) = readers.read(wanted, || gauge.look(tail, *changes, reach.is_some())).await?;
         again.into_iter().for_each(|wanted| self.dirty.insert(&wanted.key, wanted.extent));
+        self.wait_for_log(unsettled, from).await
+    }
+
+    /// Lets the log tell, from now on, what these reads have seen; it ended at `from` before them.
+    async fn wait_for_log(&mut self, unsettled: Vec<Unsettled>, from: BinlogOffset) -> Result<()> {
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<&Bytes> = unsettled.iter().map(Unsettled::key).collect();
+        self.readers.wait_for_writers(&keys).await?;
+        let until = self.end()?;
+        self.waiting.add(unsettled, from, until, &mut self.dirty);
         Ok(())
     }
 
@@ -319,6 +342,12 @@ impl Follower {
 
     /// Reads the log into the dirty set; whether its end was reached.
     async fn collect(&mut self) -> Result<(u64, bool)> {
+        let outcome = self.read_log().await?;
+        self.waiting.reached(self.tail.position());
+        Ok(outcome)
+    }
+
+    async fn read_log(&mut self) -> Result<(u64, bool)> {
         if self.flush_due {
             if self.reach.is_some() {
                 return Ok((0, false));
@@ -353,7 +382,7 @@ impl Follower {
                         if let Some(touched) = &mut self.touched {
                             touched.insert(Bytes::copy_from_slice(&key));
                         }
-                        self.dirty.insert(&key, extent);
+                        self.waiting.pass(&key, extent, item.end, &mut self.dirty);
                     }
                     Change::Key { key, .. } if self.handed_over.contains(self.slot_count.slot_of(&key)) => {
                         self.late.note(&key, item.start);
@@ -373,6 +402,9 @@ impl Follower {
     async fn flush(&mut self) -> Result<()> {
         self.flushed = true;
         self.flush_due = false;
+        self.known.forget_lists();
+        self.dirty.forget_steps();
+        self.waiting.clear();
         let purged = self.target.purge(&self.slots).await?;
         info!(purged, "the source was flushed, and so were these slots at the target");
         Ok(())

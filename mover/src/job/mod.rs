@@ -19,6 +19,8 @@ mod progress;
 mod reach;
 mod readers;
 mod report;
+mod steps;
+mod unsettled;
 mod updates;
 mod verify;
 
@@ -153,6 +155,7 @@ impl Job {
             verify: verified,
             wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
             raw_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().raw_bytes()),
+            whole_rereads: known.whole_reads(),
             findings: copied.findings,
         })
     }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::flow::Feed;
 use crate::job::gauge::AtSource;
-use crate::source::{Reread, Wanted};
+use crate::source::{Reread, Unsettled, Wanted};
 use crate::{Error, Result};
 
 /// Those who read changed keys at the source and send them on their way.
@@ -32,12 +33,13 @@ impl Readers {
         keys.div_ceil(SHARE_MIN).min(self.idle.len())
     }
 
-    /// Reads keys, and gives back those that changed under it. It says `tick` now and then.
+    /// Reads keys, and gives back those that changed under it, and those of which the log must say more. It says `tick` now
+    /// and then.
     pub(super) async fn read(
         &mut self,
         wanted: Vec<Wanted>,
         mut tick: impl FnMut() -> Result<()>,
-    ) -> Result<Vec<Wanted>> {
+    ) -> Result<(Vec<Wanted>, Vec<Unsettled>)> {
         let share = wanted.len().div_ceil(self.needed(wanted.len()).max(1));
         let mut wanted = wanted.into_iter().peekable();
         let mut tasks = JoinSet::new();
@@ -45,35 +47,44 @@ impl Readers {
             let share: Vec<Wanted> = wanted.by_ref().take(share).collect();
             let Some(mut reader) = self.idle.pop() else { unreachable!("there are as many shares as readers") };
             tasks.spawn(async move {
-                let again = reader.run(share).await?;
-                Ok::<_, Error>((reader, again))
+                let (again, open) = reader.run(share).await?;
+                Ok::<_, Error>((reader, again, open))
             });
         }
-        let mut all_again = Vec::new();
+        let (mut all_again, mut unsettled) = (Vec::new(), Vec::new());
         while !tasks.is_empty() {
             let Ok(Some(task)) = timeout(TICK, tasks.join_next()).await else {
                 tick()?;
                 continue;
             };
-            let (reader, again) = task.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let (reader, again, open) = task.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             self.idle.push(reader);
             all_again.extend(again);
+            unsettled.extend(open);
         }
-        Ok(all_again)
+        Ok((all_again, unsettled))
+    }
+
+    /// Returns when every change of these keys that a read may have seen is in the log.
+    pub(super) async fn wait_for_writers(&mut self, keys: &[&Bytes]) -> Result<()> {
+        match self.idle.first_mut() {
+            Some(reader) => reader.reread.wait_for_writers(keys).await,
+            None => unreachable!("they are all back"),
+        }
     }
 }
 
 impl Reader {
-    async fn run(&mut self, wanted: Vec<Wanted>) -> Result<Vec<Wanted>> {
+    async fn run(&mut self, wanted: Vec<Wanted>) -> Result<(Vec<Wanted>, Vec<Unsettled>)> {
         let mut reading = self.reread.read(wanted);
         while let Some(writes) = self.at_source.count(reading.next()).await? {
             for write in writes {
                 self.feed.push(write).await?;
             }
         }
-        let again = reading.again();
+        let outcome = reading.finish();
         self.feed.flush().await?;
-        Ok(again)
+        Ok(outcome)
     }
 }
 

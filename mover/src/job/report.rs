@@ -16,6 +16,8 @@ pub struct Report {
     pub changes: u64,
     /// Commands in the log that were not known; their first key was taken as changed.
     pub unknown_commands: u64,
+    /// How often a collection of more than a few elements that had changed was read whole, not by what had changed.
+    pub whole_rereads: u64,
     /// How long clients were held.
     pub fence_ms: FenceReport,
     /// What the comparison of both sides found.

@@ -25,7 +25,7 @@ use crate::job::follow::Follower;
 use crate::job::plan::Plan;
 use crate::job::{Progress, VerifyReport, digest};
 use crate::sink::Target;
-use crate::source::{Known, Reread};
+use crate::source::{Known, Reread, Strings};
 use crate::{Error, Result};
 
 /// A comparison of both sides.
@@ -56,8 +56,9 @@ impl<'a> Verify<'a> {
         // What is learnt here must not reach the follower: a read of the target is no read of the source.
         let unused = || Arc::new(Known::new());
         Self {
-            source: Reread::new(plan.source.client(), Dialect::Pika, unused()),
-            target_reread: Reread::new(plan.target.client(), plan.target.dialect(), unused()),
+            source: Reread::new(plan.source.client(), Dialect::Pika, unused()).with_strings(Strings::Parts),
+            target_reread: Reread::new(plan.target.client(), plan.target.dialect(), unused())
+                .with_strings(Strings::Parts),
             target: plan.target.clone(),
             plan,
             spool,

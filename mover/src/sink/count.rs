@@ -2,6 +2,7 @@
 //! How many commands a write becomes, without making them: what a limit on commands is held to, also where another
 //! machine renders them.
 
+use replication::ListStep;
 use snapshot::{Body, Kind, Piece};
 
 use crate::batch::{Patch, Write};
@@ -13,6 +14,7 @@ pub(super) fn commands(dialect: Dialect, write: &Write) -> usize {
     match write {
         Write::Piece(piece) => of_piece(dialect, piece),
         Write::Patch(patch) => of_patch(dialect, patch),
+        Write::Steps(steps) => steps.steps.iter().map(of_step).sum(),
         Write::Remove(_) => 1,
     }
 }
@@ -36,6 +38,14 @@ fn of_piece(dialect: Dialect, piece: &Piece) -> usize {
 fn of_patch(dialect: Dialect, patch: &Patch) -> usize {
     let passing = if patch.set.kind() == Kind::Stream { patch.remove.len() } else { 0 };
     of_body(dialect, &patch.set) + passing + patch.remove.len().div_ceil(ELEMENTS_MAX)
+}
+
+fn of_step(step: &ListStep) -> usize {
+    match step {
+        ListStep::Push { elements, .. } => elements.len().div_ceil(ELEMENTS_MAX),
+        ListStep::Pop { count: 0, .. } => 0,
+        _ => 1,
+    }
 }
 
 fn of_body(dialect: Dialect, body: &Body) -> usize {

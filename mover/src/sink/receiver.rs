@@ -276,6 +276,7 @@ fn too_large(batch: &Batch) -> Error {
     let (key, kind) = match batch.writes().iter().max_by_key(|write| write.size()) {
         Some(Write::Piece(piece)) => (piece.key.clone(), piece.body.kind()),
         Some(Write::Patch(patch)) => (patch.key.clone(), patch.set.kind()),
+        Some(Write::Steps(steps)) => (steps.key.clone(), snapshot::Kind::List),
         Some(Write::Remove(key)) => (key.clone(), snapshot::Kind::String),
         None => unreachable!("a batch of nothing is never too large"),
     };

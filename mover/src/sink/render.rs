@@ -4,9 +4,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use replication::{ListEnd, ListStep};
 use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
 
-use crate::batch::{Patch, Write};
+use crate::batch::{Patch, Steps, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
 use crate::error::Unmovable;
 use crate::sink::hyperloglog;
@@ -87,6 +88,10 @@ impl Commands {
         match write {
             Write::Piece(piece) => self.piece(piece),
             Write::Patch(patch) => self.patch(patch),
+            Write::Steps(steps) => {
+                self.steps(steps);
+                Ok(())
+            }
             Write::Remove(key) => {
                 self.command(self.dialect.removal(), &[key]);
                 Ok(())
@@ -136,6 +141,47 @@ impl Commands {
             chunk.iter().for_each(|element| self.argument(element));
         }
         Ok(())
+    }
+
+    fn steps(&mut self, steps: &Steps) {
+        let key = &steps.key;
+        for step in &steps.steps {
+            match step {
+                ListStep::Push { end, elements, onto_existing } => {
+                    let verb = match (end, onto_existing) {
+                        (ListEnd::Head, false) => Verb::LPush,
+                        (ListEnd::Tail, false) => Verb::RPush,
+                        (ListEnd::Head, true) => Verb::LPushX,
+                        (ListEnd::Tail, true) => Verb::RPushX,
+                    };
+                    self.members(verb, key, elements);
+                }
+                ListStep::Pop { count: 0, .. } => {}
+                // A pop of several is not known to a Redis before 6.2, and every pop sends back what it took.
+                ListStep::Pop { end, count, .. } => {
+                    let count = i64::try_from(*count).unwrap_or(i64::MAX).min(LIST_LENGTH_MAX);
+                    match end {
+                        ListEnd::Head => self.trim(key, count, -1),
+                        ListEnd::Tail => self.trim(key, 0, -count - 1),
+                    }
+                }
+                ListStep::Set { index, element } => {
+                    self.command(Verb::LSet, &[key, index.to_string().as_bytes(), element]);
+                }
+                ListStep::Insert { after, pivot, element } => {
+                    let place: &[u8] = if *after { b"AFTER" } else { b"BEFORE" };
+                    self.command(Verb::LInsert, &[key, place, pivot, element]);
+                }
+                ListStep::Remove { count, element } => {
+                    self.command(Verb::LRem, &[key, count.to_string().as_bytes(), element]);
+                }
+                ListStep::Trim { first, last } => self.trim(key, *first, *last),
+            }
+        }
+    }
+
+    fn trim(&mut self, key: &Bytes, first: i64, last: i64) {
+        self.command(Verb::LTrim, &[key, first.to_string().as_bytes(), last.to_string().as_bytes()]);
     }
 
     fn elements(&mut self, key: &Bytes, body: &Body) -> Result<(), Unmovable> {
@@ -280,6 +326,9 @@ fn unmovable(key: &Bytes, kind: Kind, why: &'static str) -> Unmovable {
 /// Elements in one command: a longer one would hold the target's other clients for too long.
 pub(super) const ELEMENTS_MAX: usize = 512;
 
+/// More elements than a list can have, and far from where a server's arithmetic ends.
+const LIST_LENGTH_MAX: i64 = 1 << 48;
+
 /// Pika takes 254 elements in one PFADD.
 pub(super) const HYPERLOGLOG_ELEMENTS_MAX: usize = 250;
 
@@ -346,6 +395,28 @@ mod tests {
         let set = Body::Stream { entries: vec![], last_id: StreamId::default() };
         let patch = Write::Patch(Patch { key: "k".into(), set, remove: vec!["5-0".into()] });
         assert_eq!(rendered(REDIS, patch), "XADD k 5-0  ; XDEL k 5-0");
+    }
+
+    #[test]
+    fn steps_of_a_list_are_done_by_what_every_target_has() {
+        let push = |end, onto_existing| ListStep::Push { end, elements: vec!["a".into(), "b".into()], onto_existing };
+        let pop = |end, count| ListStep::Pop { end, count, may_be_served: false };
+        let steps = vec![
+            push(ListEnd::Head, false),
+            push(ListEnd::Tail, true),
+            pop(ListEnd::Head, 1),
+            pop(ListEnd::Tail, 3),
+            pop(ListEnd::Tail, 0),
+            ListStep::Set { index: -1, element: "x".into() },
+            ListStep::Insert { after: true, pivot: "a".into(), element: "x".into() },
+            ListStep::Remove { count: -2, element: "a".into() },
+            ListStep::Trim { first: 0, last: 99 },
+        ];
+        let expected = "LPUSH k a b; RPUSHX k a b; LTRIM k 1 -1; LTRIM k 0 -4; LSET k -1 x; LINSERT k AFTER a x; \
+                        LREM k -2 a; LTRIM k 0 99";
+        for dialect in [REDIS, Dialect::Pika] {
+            assert_eq!(rendered(dialect, Write::Steps(Steps { key: "k".into(), steps: steps.clone() })), expected);
+        }
     }
 
     #[test]

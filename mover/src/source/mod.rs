@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The source end of the line: its files on this machine, and its live keys.
 
+mod cut;
 mod elements;
+mod estimate;
 mod known;
 mod layout;
 mod local;
 mod page;
 mod reply;
 mod reread;
+mod small;
 
 pub use known::Known;
 pub use layout::Layout;
 pub use local::{Local, LocalOptions, Taken};
-pub use reread::{Reading, Reread, Wanted};
+pub use page::Strings;
+pub use reread::{Reading, Reread, Unsettled, Wanted};

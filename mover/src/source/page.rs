@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Big keys, a page at a time.
+//! Big keys, a page at a time. A page is of so many bytes, as far as the pages before it tell.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use redis::Cmd;
+use bytes::{Bytes, BytesMut};
+use redis::{Cmd, Value};
 use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
 
 use crate::Result;
-use crate::endpoint::Client;
+use crate::endpoint::Endpoint;
+use crate::source::estimate::Estimate;
 use crate::source::reply::{self, Read};
 
 /// A pattern that matches everything and that no other scan of this process uses.
@@ -29,16 +30,26 @@ impl ScanPattern {
     }
 }
 
+/// A key before its pages are read.
+#[derive(Debug)]
+pub(super) struct Big {
+    pub(super) key: Bytes,
+    pub(super) kind: Kind,
+    pub(super) expire_at: Option<UnixMillis>,
+    /// What XINFO said of a stream, STRLEN of a string.
+    pub(super) last_id: StreamId,
+    pub(super) length: usize,
+}
+
 /// A read of one big key in pages. It holds one page back, so that the last piece is known to be the last.
 #[derive(Debug)]
 pub(super) struct Paging {
-    key: Bytes,
-    kind: Kind,
-    expire_at: Option<UnixMillis>,
-    /// What XINFO said before the first page.
-    last_id: StreamId,
+    big: Big,
     pattern: ScanPattern,
     position: Position,
+    /// Elements that the next page is asked for.
+    count: usize,
+    estimate: Estimate,
     held: Option<Body>,
     begun: bool,
     elements: usize,
@@ -52,6 +63,10 @@ enum Position {
     Index(usize),
     /// The least id of a stream that has not been read.
     Id(StreamId),
+    /// What there is of a string already, as one buffer.
+    Buffer(BytesMut),
+    /// Where the next part of a string begins; each is a piece of its own.
+    Offset(usize),
     End,
 }
 
@@ -62,51 +77,101 @@ pub(super) enum Step {
     Piece(Option<Piece>),
     /// The last piece, and the number of elements in all; no piece for a key that is gone.
     Done(Option<Piece>, usize),
-    /// The key has another type by now.
-    TypeChanged,
+    /// The key has another type or length by now.
+    Changed,
+}
+
+/// How big strings are given out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strings {
+    /// Whole, as a target must get them.
+    Whole,
+    /// In parts of equal length, for whoever only looks at them once.
+    Parts,
 }
 
 impl Paging {
-    pub(super) fn new(
-        key: Bytes,
-        kind: Kind,
-        expire_at: Option<UnixMillis>,
-        last_id: StreamId,
-        pattern: ScanPattern,
-    ) -> Self {
-        let position = match kind {
+    pub(super) fn new(big: Big, pattern: ScanPattern, strings: Strings) -> Self {
+        let position = match big.kind {
             Kind::List => Position::Index(0),
             Kind::Stream => Position::Id(StreamId::default()),
-            _ => Position::Cursor(Bytes::from_static(b"0")),
+            Kind::String | Kind::HyperLogLog => match strings {
+                Strings::Whole => Position::Buffer(BytesMut::with_capacity(big.length)),
+                Strings::Parts => Position::Offset(0),
+            },
+            Kind::Hash | Kind::Set | Kind::Zset => Position::Cursor(Bytes::from_static(b"0")),
         };
-        Self { key, kind, expire_at, last_id, pattern, position, held: None, begun: false, elements: 0 }
+        let (count, estimate) = (PAGE_FIRST, Estimate::new());
+        Self { big, pattern, position, count, estimate, held: None, begun: false, elements: 0 }
     }
 
     pub(super) fn key(&self) -> &Bytes {
-        &self.key
+        &self.big.key
     }
 
     pub(super) fn kind(&self) -> Kind {
-        self.kind
+        self.big.kind
     }
 
     pub(super) fn expires(&self) -> bool {
-        self.expire_at.is_some()
+        self.big.expire_at.is_some()
     }
 
-    /// Reads the next page.
+    /// About how many bytes the next page has; `usual` is what elements of other keys weigh.
+    pub(super) fn weight(&self, usual: &Estimate) -> usize {
+        match (&self.position, self.elements) {
+            (Position::Buffer(_) | Position::Offset(_), _) => STRING_PART,
+            (Position::End, _) => 0,
+            (_, 0) => usual.weight(self.count),
+            _ => self.estimate.weight(self.count),
+        }
+    }
+
+    /// What to ask for the next page; nothing when only the piece held back is left.
+    pub(super) fn command(&self) -> Option<Cmd> {
+        let mut command = Cmd::new();
+        let key = &self.big.key[..];
+        match &self.position {
+            Position::Index(index) => {
+                command.arg("LRANGE").arg(key).arg(*index).arg(index + self.count - 1);
+            }
+            Position::Id(id) => {
+                command.arg("XRANGE").arg(key).arg(id.to_string()).arg("+").arg("COUNT").arg(self.count);
+            }
+            Position::Cursor(cursor) => {
+                let name = match self.big.kind {
+                    Kind::Hash => "HSCAN",
+                    Kind::Set => "SSCAN",
+                    _ => "ZSCAN",
+                };
+                command.arg(name).arg(key).arg(&cursor[..]);
+                command.arg("MATCH").arg(&*self.pattern.0).arg("COUNT").arg(self.count);
+            }
+            Position::Buffer(buffer) => {
+                command.arg("GETRANGE").arg(key).arg(buffer.len()).arg(buffer.len() + STRING_PART - 1);
+            }
+            Position::Offset(offset) => {
+                command.arg("GETRANGE").arg(key).arg(*offset).arg(offset + STRING_PART - 1);
+            }
+            Position::End => return None,
+        }
+        Some(command)
+    }
+
+    /// Goes on by the answer to [`command`](Self::command), or by none where there was nothing to ask.
     ///
     /// # Errors
-    /// As [`Client::ask_all`].
-    pub(super) async fn step(&mut self, client: &mut Client) -> Result<Step> {
-        let mut pipeline = redis::Pipeline::with_capacity(1);
-        pipeline.add_command(self.command());
-        let value = client.ask_all(&mut pipeline).await?.pop().unwrap_or_default();
-        let page = match reply::read(client.endpoint(), "a page", value)? {
-            Read::TypeChanged => return Ok(Step::TypeChanged),
-            Read::Data(value) => self.take(client, value)?,
-        };
+    /// [`Error::Reply`](crate::Error::Reply).
+    pub(super) fn step(&mut self, endpoint: &Endpoint, answer: Option<Value>) -> Result<Step> {
+        let Some(answer) = answer else { return Ok(self.done()) };
+        let Read::Data(value) = reply::read(endpoint, "a page", answer)? else { return Ok(Step::Changed) };
+        if matches!(self.position, Position::Buffer(_) | Position::Offset(_)) {
+            return self.string_step(endpoint, value);
+        }
+        let page = self.take(endpoint, value)?;
         self.elements += page.len();
+        self.estimate.learn(page.len(), page.size());
+        self.count = self.estimate.elements(PAGE_SIZE).min(self.count * PAGE_GROWTH).min(PAGE_ELEMENTS);
         let held = match page.is_empty() {
             true => None,
             false => self.held.replace(page),
@@ -121,77 +186,78 @@ impl Paging {
         }
     }
 
-    /// Whether all pages are read and only the piece held back is left.
-    pub(super) fn finish(&mut self) -> Option<Step> {
-        match self.position {
-            Position::End => Some(self.done()),
-            _ => None,
+    /// A part of a string. It may be one of another value than the part before: then an entry of the log will say so, and
+    /// a comparison finds it.
+    fn string_step(&mut self, endpoint: &Endpoint, value: Value) -> Result<Step> {
+        let Body::String(part) = reply::body(endpoint, Kind::String, value)? else {
+            unreachable!("the body of a string is one")
+        };
+        let before = match &self.position {
+            Position::Buffer(buffer) => buffer.len(),
+            Position::Offset(offset) => *offset,
+            _ => 0,
+        };
+        let end = before + part.len();
+        let is_last = end == self.big.length;
+        if part.len() != STRING_PART.min(self.big.length - before) {
+            return Ok(Step::Changed);
         }
+        let body = match &mut self.position {
+            Position::Buffer(buffer) => {
+                buffer.extend_from_slice(&part);
+                match is_last {
+                    true => Bytes::from(std::mem::take(buffer)),
+                    false => return Ok(Step::Piece(None)),
+                }
+            }
+            position => {
+                *position = Position::Offset(end);
+                part
+            }
+        };
+        let piece = self.piece(Body::String(body), is_last);
+        Ok(if is_last { Step::Done(Some(piece), 1) } else { Step::Piece(Some(piece)) })
     }
 
     /// The piece held back, as the last one.
     fn done(&mut self) -> Step {
         // A stream that was emptied keeps its last id, a deleted one has none.
-        let emptied = self.kind == Kind::Stream && !self.begun && self.last_id != StreamId::default();
-        let empty = || emptied.then(|| Body::Stream { entries: Vec::new(), last_id: self.last_id });
+        let last_id = self.big.last_id;
+        let emptied = self.big.kind == Kind::Stream && !self.begun && last_id != StreamId::default();
+        let empty = || emptied.then(|| Body::Stream { entries: Vec::new(), last_id });
         let last = self.held.take().or_else(empty).map(|body| self.piece(body, true));
         Step::Done(last, self.elements)
     }
 
-    fn command(&self) -> Cmd {
-        let mut command = Cmd::new();
-        match (&self.position, self.kind) {
-            (Position::Index(index), _) => {
-                command.arg("LRANGE").arg(&self.key[..]).arg(*index).arg(index + PAGE_ELEMENTS - 1);
-            }
-            (Position::Id(id), _) => {
-                command.arg("XRANGE").arg(&self.key[..]).arg(id.to_string()).arg("+");
-                command.arg("COUNT").arg(PAGE_ELEMENTS);
-            }
-            (Position::Cursor(cursor), kind) => {
-                let name = match kind {
-                    Kind::Hash => "HSCAN",
-                    Kind::Set => "SSCAN",
-                    _ => "ZSCAN",
-                };
-                command.arg(name).arg(&self.key[..]).arg(&cursor[..]);
-                command.arg("MATCH").arg(&*self.pattern.0).arg("COUNT").arg(PAGE_ELEMENTS);
-            }
-            (Position::End, _) => unreachable!("no page is asked for behind the last one"),
-        }
-        command
-    }
-
     /// The elements of a page; moves the position behind it.
-    fn take(&mut self, client: &Client, value: redis::Value) -> Result<Body> {
-        match &self.position {
+    fn take(&mut self, endpoint: &Endpoint, value: Value) -> Result<Body> {
+        let (kind, count) = (self.big.kind, self.count);
+        let (next, body) = match &self.position {
             Position::Cursor(_) => {
-                let (cursor, body) = reply::scan_page(client.endpoint(), self.kind, value)?;
-                self.position = match &cursor[..] {
-                    b"0" => Position::End,
-                    _ => Position::Cursor(cursor),
-                };
-                Ok(body)
+                let (cursor, body) = reply::scan_page(endpoint, kind, value)?;
+                match &cursor[..] {
+                    b"0" => (Position::End, body),
+                    _ => (Position::Cursor(cursor), body),
+                }
             }
             Position::Index(index) => {
-                let next = index + PAGE_ELEMENTS;
-                let body = reply::body(client.endpoint(), self.kind, value)?;
-                self.position = if body.len() < PAGE_ELEMENTS { Position::End } else { Position::Index(next) };
-                Ok(body)
+                let body = reply::body(endpoint, kind, value)?;
+                (if body.len() < count { Position::End } else { Position::Index(index + count) }, body)
             }
-            Position::Id(_) | Position::End => {
-                let mut body = reply::body(client.endpoint(), self.kind, value)?;
+            Position::Id(_) | Position::Buffer(_) | Position::Offset(_) | Position::End => {
+                let mut body = reply::body(endpoint, kind, value)?;
                 let mut next = Position::End;
                 if let Body::Stream { entries, last_id } = &mut body {
-                    *last_id = self.last_id;
-                    if let Some(last) = entries.last().filter(|_| entries.len() == PAGE_ELEMENTS) {
+                    *last_id = self.big.last_id;
+                    if let Some(last) = entries.last().filter(|_| entries.len() == count) {
                         next = successor(last.id).map_or(Position::End, Position::Id);
                     }
                 }
-                self.position = next;
-                Ok(body)
+                (next, body)
             }
-        }
+        };
+        self.position = next;
+        Ok(body)
     }
 
     fn piece(&mut self, body: Body, last: bool) -> Piece {
@@ -201,11 +267,12 @@ impl Paging {
             (true, false) => Part::Middle,
             (true, true) => Part::Last,
         };
-        Piece { key: self.key.clone(), part, expire_at: self.expire_at, body }
+        Piece { key: self.big.key.clone(), part, expire_at: self.big.expire_at, body }
     }
 }
 
-fn successor(id: StreamId) -> Option<StreamId> {
+/// The least id above this one; `None` above the greatest.
+pub(super) fn successor(id: StreamId) -> Option<StreamId> {
     match id.sequence.checked_add(1) {
         Some(sequence) => Some(StreamId::new(id.millis, sequence)),
         None => Some(StreamId::new(id.millis.checked_add(1)?, 0)),
@@ -215,5 +282,17 @@ fn successor(id: StreamId) -> Option<StreamId> {
 /// More readers than a job ever has at a time.
 const STARS_MAX: usize = 64;
 
-/// Elements in one page: at a kilobyte each half a megabyte, and a few hundred microseconds of the server's time.
+/// Elements in the first page of a key, of which nothing is known yet.
+const PAGE_FIRST: usize = 16;
+
+/// How much longer than the page before a page may be.
+const PAGE_GROWTH: usize = 8;
+
+/// Elements in one page at most: some hundred microseconds of the server's time.
 pub(super) const PAGE_ELEMENTS: usize = 512;
+
+/// Bytes that a page is meant to have.
+pub(super) const PAGE_SIZE: usize = 512 << 10;
+
+/// Bytes of a string that are read at once. Both sides of a comparison cut their strings by it.
+pub(super) const STRING_PART: usize = 2 << 20;

@@ -5,26 +5,31 @@
 //! is wrong where a score is -inf: so an empty read decides whether a key is there, and sorted sets are read with
 //! ZSCAN. A HyperLogLog says it is a string, only PFCOUNT tells. A type may change between two questions: then the key
 //! is to be read again.
+//!
+//! What is asked at once is bounded by bytes, as far as sizes are known or can be guessed, and by elements where they
+//! cannot. The redis crate holds an answer twice while it decodes it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
-use replication::Extent;
-use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
+use redis::Pipeline;
+use replication::{Extent, ListStep};
+use snapshot::{Body, Kind};
 
 use crate::Result;
-use crate::batch::Write;
+use crate::batch::{Patch, Steps, Write};
 use crate::dialect::Dialect;
 use crate::endpoint::Client;
+use crate::source::cut::{self, CutKey};
 use crate::source::elements;
+use crate::source::estimate::Estimate;
 use crate::source::known::Known;
-use crate::source::page::{PAGE_ELEMENTS, Paging, ScanPattern, Step};
-use crate::source::reply::{self, Read};
+use crate::source::page::{Paging, ScanPattern, Step, Strings};
+use crate::source::small::Found;
 
 /// A key to be read, and how much of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Wanted {
     /// The user's key.
     pub key: Bytes,
@@ -39,60 +44,104 @@ impl Wanted {
     }
 }
 
+/// A key of which a read alone does not say all; the log must be seen to be silent about it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Unsettled {
+    /// A list without expiry that was read whole: of which place in the log is it?
+    List(Bytes),
+    /// A sorted set that lost members the log does not name: those that were found missing are all of them, unless what
+    /// stood behind them had been touched by then.
+    Cut(Wanted),
+}
+
+impl Unsettled {
+    /// The key.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::List(key) | Self::Cut(Wanted { key, .. }) => key,
+        }
+    }
+}
+
 /// Reads live keys of one server.
 pub struct Reread {
-    client: Client,
-    dialect: Dialect,
-    known: Arc<Known>,
+    pub(super) client: Client,
+    pub(super) dialect: Dialect,
+    pub(super) known: Arc<Known>,
+    pub(super) estimate: Estimate,
+    target: Option<Client>,
     pattern: ScanPattern,
+    strings: Strings,
 }
 
 impl Reread {
     /// A reader of the server behind `client`.
     pub fn new(client: Client, dialect: Dialect, known: Arc<Known>) -> Self {
-        Self { client, dialect, known, pattern: ScanPattern::unique() }
+        let (pattern, estimate) = (ScanPattern::unique(), Estimate::new());
+        Self { client, dialect, known, estimate, target: None, pattern, strings: Strings::Whole }
+    }
+
+    /// Lets it ask the target which elements stand where the source lost some. Nothing else may write there, and what was
+    /// read before must have landed.
+    #[must_use]
+    pub fn against(self, target: Client) -> Self {
+        Self { target: Some(target), ..self }
+    }
+
+    /// Makes it give out big strings in this way.
+    #[must_use]
+    pub fn with_strings(self, strings: Strings) -> Self {
+        Self { strings, ..self }
     }
 
     /// Begins to read `wanted`.
     pub fn read(&mut self, wanted: Vec<Wanted>) -> Reading<'_> {
-        Reading { reread: self, queue: wanted.into(), big: VecDeque::new(), again: Vec::new() }
-    }
-}
-
-/// A read that is under way: memory for one group of small keys or one page of a big one.
-pub struct Reading<'a> {
-    reread: &'a mut Reread,
-    queue: VecDeque<Wanted>,
-    big: VecDeque<Paging>,
-    again: Vec<Wanted>,
-}
-
-/// What is known of a key before its elements are read.
-#[derive(Debug)]
-struct Found {
-    key: Bytes,
-    kind: Kind,
-    ttl: Ttl,
-    elements: usize,
-}
-
-impl Found {
-    /// About how many bytes a whole read of it gives; a page if it is big.
-    fn weight(&self) -> usize {
-        match self.kind {
-            Kind::String | Kind::HyperLogLog => self.elements,
-            _ => self.elements.min(PAGE_ELEMENTS) * ELEMENT_SIZE,
+        Reading {
+            reread: self,
+            queue: wanted.into(),
+            found: VecDeque::new(),
+            big: VecDeque::new(),
+            again: Vec::new(),
+            unsettled: Vec::new(),
         }
     }
+
+    /// Returns when every change of these keys that a read may have seen is in the log. Pika holds a lock of the key from
+    /// before it applies a write until after it has logged it. This takes the same lock, by a write that changes nothing:
+    /// no key has the field that it deletes.
+    ///
+    /// # Errors
+    /// [`Error::Lost`](crate::Error::Lost).
+    pub async fn wait_for_writers(&mut self, keys: &[&Bytes]) -> Result<()> {
+        for keys in keys.chunks(GROUP_KEYS) {
+            let mut pipeline = Pipeline::with_capacity(keys.len());
+            for key in keys {
+                pipeline.cmd("HDEL").arg(&key[..]).arg(NO_FIELD);
+            }
+            // A key of another type refuses it, and that it does behind the lock.
+            self.client.ask_all(&mut pipeline).await?;
+        }
+        Ok(())
+    }
 }
 
-/// The answer to PTTL.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ttl {
-    None,
-    Until(UnixMillis),
-    /// The key is gone, the server says; a read decides.
-    Gone,
+/// A read that is under way: memory for one group of small keys or some pages of big ones.
+pub struct Reading<'a> {
+    pub(super) reread: &'a mut Reread,
+    queue: VecDeque<Wanted>,
+    /// Keys of known type and size that are to be read whole.
+    pub(super) found: VecDeque<Found>,
+    big: VecDeque<Paging>,
+    pub(super) again: Vec<Wanted>,
+    pub(super) unsettled: Vec<Unsettled>,
+}
+
+/// What a group of wanted keys turns into.
+#[derive(Default)]
+struct Group {
+    whole: Vec<Bytes>,
+    by_element: Vec<(Bytes, Kind, Vec<Bytes>)>,
+    cuts: Vec<CutKey>,
 }
 
 impl Reading<'_> {
@@ -101,264 +150,205 @@ impl Reading<'_> {
     /// # Errors
     /// [`Error::Lost`](crate::Error::Lost), [`Error::Reply`](crate::Error::Reply).
     pub async fn next(&mut self) -> Result<Option<Vec<Write>>> {
-        if let Some(paging) = self.big.pop_front() {
-            return self.page(paging).await.map(Some);
-        }
-        if self.queue.is_empty() {
+        let mut writes = Vec::new();
+        if !self.big.is_empty() {
+            self.pages(&mut writes).await?;
+        } else if !self.found.is_empty() {
+            self.read_small(&mut writes).await?;
+        } else if !self.queue.is_empty() {
+            self.group(&mut writes).await?;
+        } else {
             return Ok(None);
         }
-        let count = self.queue.len().min(GROUP_KEYS);
-        let group: Vec<Wanted> = self.queue.drain(..count).collect();
-        self.group(group).await.map(Some)
+        Ok(Some(writes))
     }
 
-    /// Keys that changed under the read, to be read again.
-    pub fn again(self) -> Vec<Wanted> {
-        self.again
+    /// Keys that changed under the read, to be read again, and those about which the log must be asked.
+    pub fn finish(self) -> (Vec<Wanted>, Vec<Unsettled>) {
+        (self.again, self.unsettled)
     }
 
-    async fn group(&mut self, group: Vec<Wanted>) -> Result<Vec<Write>> {
-        let mut writes = Vec::with_capacity(group.len());
-        let mut whole = Vec::with_capacity(group.len());
-        let mut by_element = Vec::new();
-        for wanted in group {
-            match wanted.extent {
-                Extent::Elements(elements) => match self.reread.known.kind(&wanted.key) {
-                    Some(kind) if elements.len() <= PAGE_ELEMENTS => by_element.push((wanted.key, kind, elements)),
-                    _ => whole.push(wanted.key),
-                },
-                Extent::Whole => whole.push(wanted.key),
+    async fn group(&mut self, writes: &mut Vec<Write>) -> Result<()> {
+        let mut group = self.sort(writes);
+        if let Some(target) = self.reread.target.as_mut().filter(|_| !group.cuts.is_empty()) {
+            let cuts = std::mem::take(&mut group.cuts);
+            for (cut, gone) in cut::gone(&mut self.reread.client, target, cuts).await? {
+                let Some(gone) = gone else {
+                    group.whole.push(cut.key);
+                    continue;
+                };
+                writes.extend(cut.removals(&gone));
+                let CutKey { key, kind, elements, cut } = cut;
+                if kind == Kind::Zset {
+                    let extent = Extent::Cut { elements: elements.clone(), cut };
+                    self.unsettled.push(Unsettled::Cut(Wanted { key: key.clone(), extent }));
+                }
+                // Also where the log names none: whether the key is the same still must be seen.
+                self.queue.push_front(Wanted { key, extent: Extent::Elements(elements) });
             }
         }
-        if !by_element.is_empty() {
-            let (patches, changed) = elements::read(&mut self.reread.client, by_element).await?;
-            writes.extend(patches.into_iter().map(Write::Patch));
-            whole.extend(changed);
+        if !group.by_element.is_empty() {
+            let (patches, changed) = elements::read(&mut self.reread.client, group.by_element).await?;
+            for patch in &patches {
+                self.reread.estimate.learn(patch.set.len(), patch.set.size());
+            }
+            writes.extend(patches.into_iter().filter(|patch| !patch.is_empty()).map(Write::Patch));
+            // What is left of a key that is going to be read whole is in the whole.
+            self.queue.retain(|wanted| !changed.contains(&wanted.key));
+            group.whole.extend(changed);
         }
-        for key in &whole {
+        for key in &group.whole {
             self.reread.known.forget(key);
         }
-        let mut part = Vec::new();
-        let mut weight = 0;
-        for key in self.find(whole, &mut writes).await? {
-            weight += key.weight();
-            part.push(key);
-            if weight > READ_SIZE {
-                self.read_small(std::mem::take(&mut part), &mut writes).await?;
-                weight = 0;
+        for key in self.find(group.whole, writes).await? {
+            match key.is_small() {
+                true => self.found.push_back(key),
+                false => self.begin_paging(key),
             }
         }
-        self.read_small(part, &mut writes).await?;
-        Ok(writes)
+        Ok(())
     }
 
-    /// Asks type, expiry and size of each key. Keys that have no type are gone at once.
-    async fn find(&mut self, keys: Vec<Bytes>, writes: &mut Vec<Write>) -> Result<Vec<Found>> {
-        let mut pipeline = Pipeline::with_capacity(2 * keys.len());
-        for key in &keys {
-            pipeline.cmd("TYPE").arg(&key[..]).cmd("PTTL").arg(&key[..]);
-        }
-        let asked = UnixMillis::now();
-        let mut replies = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
-        let mut found = Vec::with_capacity(keys.len());
-        let mut pipeline = Pipeline::with_capacity(keys.len());
-        let endpoint = self.reread.client.endpoint().clone();
-        for key in keys {
-            let (kind, ttl) = (replies.next().unwrap_or_default(), replies.next().unwrap_or_default());
-            let ttl = match reply::integer(&endpoint, "PTTL", ttl)? {
-                -1 => Ttl::None,
-                left @ 1.. => Ttl::Until(UnixMillis(asked.0 + left.unsigned_abs())),
-                _ => Ttl::Gone,
-            };
-            let Some(kind) = reply::kind(&endpoint, kind)? else {
-                writes.push(Write::Remove(key));
-                continue;
-            };
-            pipeline.cmd(size_command(kind)).arg(&key[..]);
-            found.push(Found { key, kind, ttl, elements: 0 });
-        }
-        let sizes = self.reread.client.ask_all(&mut pipeline).await?;
-        let mut kept = Vec::with_capacity(found.len());
-        for (mut key, size) in found.into_iter().zip(sizes) {
-            match reply::read(&endpoint, size_command(key.kind), size)? {
-                Read::TypeChanged => self.again.push(Wanted::whole(key.key)),
-                Read::Data(size) => {
-                    let size = reply::integer(&endpoint, size_command(key.kind), size)?;
-                    key.elements = usize::try_from(size).unwrap_or(0);
-                    kept.push(key);
-                }
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Reads small keys whole and leaves the big ones to be paged.
-    async fn read_small(&mut self, found: Vec<Found>, writes: &mut Vec<Write>) -> Result<()> {
-        let mut small = Vec::with_capacity(found.len());
-        let mut pipeline = Pipeline::with_capacity(found.len());
-        for key in found {
-            let is_string = key.kind == Kind::String;
-            if is_string || key.elements <= PAGE_ELEMENTS && key.kind != Kind::Stream {
-                self.read_command(&mut pipeline, &key);
-                small.push(key);
-            } else {
-                self.begin_paging(key).await?;
-            }
-        }
-        let replies = self.reread.client.ask_all(&mut pipeline).await?;
-        let mut strings = Vec::new();
-        for (key, value) in small.into_iter().zip(replies) {
-            let endpoint = self.reread.client.endpoint();
-            let Read::Data(value) = reply::read(endpoint, "a read", value)? else {
-                self.again.push(Wanted::whole(key.key));
-                continue;
-            };
-            if key.kind == Kind::String {
-                // A nil tells a missing string from an empty one.
-                match value {
-                    Value::Nil => writes.push(Write::Remove(key.key)),
-                    value => strings.push((key, reply::body(endpoint, Kind::String, value)?)),
-                }
-                continue;
-            }
-            let (rest, body) = match key.kind == Kind::Zset && self.reread.dialect == Dialect::Pika {
-                true => reply::scan_page(endpoint, key.kind, value)?,
-                false => (Bytes::from_static(b"0"), reply::body(endpoint, key.kind, value)?),
-            };
-            match &rest[..] {
-                b"0" => self.finish(key, body, writes),
-                // It grew while it was read.
-                _ => self.again.push(Wanted::whole(key.key)),
-            }
-        }
-        self.read_strings(strings, writes).await
-    }
-
-    /// Tells HyperLogLogs from strings.
-    async fn read_strings(&mut self, strings: Vec<(Found, Body)>, writes: &mut Vec<Write>) -> Result<()> {
-        let doubtful = |body: &Body| self.reread.dialect == Dialect::Pika && matches!(body.size(), 0 | REGISTERS);
-        let mut pipeline = Pipeline::new();
-        for (key, _) in strings.iter().filter(|(_, body)| doubtful(body)) {
-            pipeline.cmd("PFCOUNT").arg(&key.key[..]);
-        }
-        let doubts: Vec<bool> = strings.iter().map(|(_, body)| doubtful(body)).collect();
-        let mut counts = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
-        for ((key, body), doubt) in strings.into_iter().zip(doubts) {
-            let body = match (doubt, body) {
-                (true, Body::String(registers)) => {
-                    let count = counts.next().unwrap_or_default();
-                    match reply::read(self.reread.client.endpoint(), "PFCOUNT", count)? {
-                        Read::Data(_) => Body::HyperLogLog(registers),
-                        Read::TypeChanged => Body::String(registers),
+    /// Takes keys off the queue: steps become writes at once, all else must be asked for.
+    fn sort(&mut self, writes: &mut Vec<Write>) -> Group {
+        let mut group = Group::default();
+        let mut budget = self.reread.estimate.elements(READ_SIZE).min(ELEMENTS_AT_ONCE);
+        for _ in 0..GROUP_KEYS {
+            let Some(Wanted { key, extent }) = self.queue.pop_front() else { break };
+            let kind = |elements: &[Bytes]| self.reread.known.kind(&key, elements.len());
+            match extent {
+                Extent::Whole => group.whole.push(key),
+                Extent::Steps(steps) => match steps.first() {
+                    Some(first) if self.reread.known.may_step(&key, first) => put_steps(&key, steps, writes),
+                    Some(_) => group.whole.push(key),
+                    // A whole read has seen what there was.
+                    None => {}
+                },
+                Extent::Elements(mut elements) => {
+                    let Some(kind) = kind(&elements) else {
+                        group.whole.push(key);
+                        continue;
+                    };
+                    let rest = elements.split_off(budget.min(elements.len()));
+                    budget -= elements.len();
+                    let is_rest = !rest.is_empty();
+                    if is_rest {
+                        self.queue.push_front(Wanted { key: key.clone(), extent: Extent::Elements(rest) });
+                    }
+                    group.by_element.push((key, kind, elements));
+                    if is_rest {
+                        break;
                     }
                 }
-                (_, body) => body,
-            };
-            self.finish(key, body, writes);
+                Extent::Cut { elements, cut } => match kind(&elements) {
+                    Some(kind @ (Kind::Zset | Kind::Stream)) if self.reread.target.is_some() => {
+                        group.cuts.push(CutKey { key, kind, elements, cut });
+                    }
+                    _ => group.whole.push(key),
+                },
+            }
         }
+        group
+    }
+
+    fn begin_paging(&mut self, key: Found) {
+        match key.big() {
+            Ok(big) => self.big.push_back(Paging::new(big, self.reread.pattern.clone(), self.reread.strings)),
+            Err(key) => self.again.push(Wanted::whole(key)),
+        }
+    }
+
+    /// A page of each of some keys.
+    async fn pages(&mut self, writes: &mut Vec<Write>) -> Result<()> {
+        let (mut chosen, mut weight) = (Vec::new(), 0);
+        while let Some(paging) = self.big.front().filter(|_| chosen.len() < PAGES_AT_ONCE) {
+            weight += paging.weight(&self.reread.estimate);
+            if !chosen.is_empty() && weight > READ_SIZE {
+                break;
+            }
+            chosen.extend(self.big.pop_front());
+        }
+        let commands: Vec<_> = chosen.iter().map(Paging::command).collect();
+        let asked: Vec<bool> = commands.iter().map(Option::is_some).collect();
+        let mut pipeline = Pipeline::with_capacity(chosen.len());
+        commands.into_iter().flatten().for_each(|command| {
+            pipeline.add_command(command);
+        });
+        let mut answers = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
+        let mut going = Vec::with_capacity(chosen.len());
+        for (mut paging, asked) in chosen.into_iter().zip(asked) {
+            let answer = asked.then(|| answers.next().unwrap_or_default());
+            match paging.step(self.reread.client.endpoint(), answer)? {
+                Step::Piece(piece) => {
+                    writes.extend(piece.map(Write::Piece));
+                    going.push(paging);
+                }
+                Step::Done(None, _) => writes.push(Write::Remove(paging.key().clone())),
+                Step::Done(Some(piece), elements) => {
+                    self.learn(paging.key(), paging.kind(), elements, paging.expires());
+                    writes.push(Write::Piece(piece));
+                }
+                Step::Changed => self.again.push(Wanted::whole(paging.key().clone())),
+            }
+        }
+        going.into_iter().rev().for_each(|paging| self.big.push_front(paging));
         Ok(())
     }
 
-    /// Turns a complete read into a write.
-    fn finish(&mut self, key: Found, body: Body, writes: &mut Vec<Write>) {
-        let is_string = matches!(body, Body::String(_) | Body::HyperLogLog(_));
-        if body.is_empty() && !is_string {
-            writes.push(Write::Remove(key.key));
-            return;
+    /// Remembers a key that was read whole.
+    pub(super) fn learn(&mut self, key: &Bytes, kind: Kind, elements: usize, expires: bool) {
+        self.reread.known.learn(key, kind, elements, expires);
+        if kind == Kind::List && !expires {
+            self.unsettled.push(Unsettled::List(key.clone()));
         }
-        let Some(expire_at) = expiry(&key) else {
-            self.again.push(Wanted::whole(key.key));
-            return;
-        };
-        self.reread.known.learn(&key.key, key.kind, body.len(), expire_at.is_some());
-        writes.push(Write::Piece(Piece { key: key.key, part: Part::Whole, expire_at, body }));
-    }
-
-    async fn begin_paging(&mut self, key: Found) -> Result<()> {
-        let Some(expire_at) = expiry(&key) else {
-            self.again.push(Wanted::whole(key.key));
-            return Ok(());
-        };
-        let mut last_id = StreamId::default();
-        if key.kind == Kind::Stream {
-            let mut pipeline = Pipeline::with_capacity(1);
-            pipeline.cmd("XINFO").arg("STREAM").arg(&key.key[..]);
-            let info = self.reread.client.ask_all(&mut pipeline).await?.pop().unwrap_or_default();
-            last_id = reply::last_id(info).unwrap_or_default();
-        }
-        let pattern = self.reread.pattern.clone();
-        self.big.push_back(Paging::new(key.key, key.kind, expire_at, last_id, pattern));
-        Ok(())
-    }
-
-    async fn page(&mut self, mut paging: Paging) -> Result<Vec<Write>> {
-        let step = match paging.finish() {
-            Some(step) => step,
-            None => paging.step(&mut self.reread.client).await?,
-        };
-        match step {
-            Step::Piece(piece) => {
-                self.big.push_front(paging);
-                Ok(piece.map(Write::Piece).into_iter().collect())
-            }
-            Step::Done(None, _) => Ok(vec![Write::Remove(paging.key().clone())]),
-            Step::Done(Some(piece), elements) => {
-                self.reread.known.learn(paging.key(), paging.kind(), elements, paging.expires());
-                Ok(vec![Write::Piece(piece)])
-            }
-            Step::TypeChanged => {
-                self.again.push(Wanted::whole(paging.key().clone()));
-                Ok(Vec::new())
-            }
-        }
-    }
-
-    fn read_command(&self, pipeline: &mut Pipeline, key: &Found) {
-        let name = &key.key[..];
-        match key.kind {
-            Kind::String | Kind::HyperLogLog => pipeline.cmd("GET").arg(name),
-            Kind::Hash => pipeline.cmd("HGETALL").arg(name),
-            Kind::Set => pipeline.cmd("SMEMBERS").arg(name),
-            Kind::List => pipeline.cmd("LRANGE").arg(name).arg(0).arg(-1),
-            Kind::Zset if self.reread.dialect == Dialect::Pika => {
-                pipeline.cmd("ZSCAN").arg(name).arg(0).arg("COUNT").arg(2 * PAGE_ELEMENTS)
-            }
-            Kind::Zset => pipeline.cmd("ZRANGE").arg(name).arg(0).arg(-1).arg("WITHSCORES"),
-            Kind::Stream => unreachable!("streams are paged, for their last id is asked first"),
-        };
     }
 }
 
-/// The expiry of a key that has data; `None` when the server says it is gone, which a later read must settle.
-fn expiry(key: &Found) -> Option<Option<UnixMillis>> {
-    match key.ttl {
-        Ttl::None => Some(None),
-        Ttl::Until(at) => Some(Some(at)),
-        // Pika's streams have no expiry, and PTTL answers 0 for them.
-        Ttl::Gone if key.kind == Kind::Stream => Some(None),
-        Ttl::Gone => None,
+impl CutKey {
+    /// What removes these elements at the target, some at a time.
+    fn removals(&self, gone: &[Bytes]) -> Vec<Write> {
+        let nothing = match self.kind {
+            Kind::Stream => Body::Stream { entries: Vec::new(), last_id: Default::default() },
+            _ => Body::Zset(Vec::new()),
+        };
+        let patch = |gone: &[Bytes]| Patch { key: self.key.clone(), set: nothing.clone(), remove: gone.to_vec() };
+        gone.chunks(ELEMENTS_AT_ONCE).map(|gone| Write::Patch(patch(gone))).collect()
     }
 }
 
-fn size_command(kind: Kind) -> &'static str {
-    match kind {
-        Kind::String | Kind::HyperLogLog => "STRLEN",
-        Kind::Hash => "HLEN",
-        Kind::List => "LLEN",
-        Kind::Set => "SCARD",
-        Kind::Zset => "ZCARD",
-        Kind::Stream => "XLEN",
+/// Steps in writes of about the size of a batch.
+fn put_steps(key: &Bytes, steps: Vec<ListStep>, writes: &mut Vec<Write>) {
+    let (mut part, mut size) = (Vec::new(), 0);
+    for step in steps {
+        size += step.size() + STEP_OVERHEAD;
+        part.push(step);
+        if size > STEPS_SIZE {
+            writes.push(Write::Steps(Steps { key: key.clone(), steps: std::mem::take(&mut part) }));
+            size = 0;
+        }
+    }
+    if !part.is_empty() {
+        writes.push(Write::Steps(Steps { key: key.clone(), steps: part }));
     }
 }
 
 /// Keys in one pipeline of questions.
 const GROUP_KEYS: usize = 128;
 
-/// Bytes that one pipeline of reads may give, about, or one string that is larger.
-const READ_SIZE: usize = 4 << 20;
+/// Pages in one pipeline.
+const PAGES_AT_ONCE: usize = 8;
 
-/// What an element is taken to weigh before it is read.
-const ELEMENT_SIZE: usize = 256;
+/// Bytes that one pipeline of reads may give, about, or one element that is larger.
+pub(super) const READ_SIZE: usize = 2 << 20;
 
-/// Bytes of a HyperLogLog's registers.
-const REGISTERS: usize = 1 << 17;
+/// Elements of which the sizes are guessed in one pipeline. Should all of them be of a megabyte for once, memory holds.
+pub(super) const ELEMENTS_AT_ONCE: usize = 256;
+
+/// Bytes of the steps of a list that travel as one write.
+const STEPS_SIZE: usize = 32 << 10;
+
+/// What a step costs beside its bytes.
+const STEP_OVERHEAD: usize = 32;
+
+/// A field that no hash has.
+const NO_FIELD: &str = "slotmover:no-such-field:5f0a7cf2b1d84e6f9f6f3c1d0e1b7a92";

@@ -2,11 +2,13 @@
 //! Writes out of bytes: all of them, or an error. What is read points into the bytes it came from.
 
 use bytes::{Buf, Bytes};
+use replication::{ListEnd, ListStep};
 use snapshot::{Body, Part, Piece, StreamEntry, StreamId, UnixMillis};
 
-use super::encode::{HASH, HYPERLOGLOG, LIST, PATCH, PIECE, REMOVE, SET, STREAM, STRING, ZSET};
+use super::encode::{HASH, HYPERLOGLOG, LIST, PATCH, PIECE, REMOVE, SET, STEPS, STREAM, STRING, ZSET};
+use super::encode::{INSERT, POP, PUSH, REMOVE_ELEMENT, SET_ELEMENT, TRIM};
 use super::error::{Error, Result, malformed};
-use crate::batch::{Batch, Patch, Write};
+use crate::batch::{Batch, Patch, Steps, Write};
 
 /// Decodes a whole batch. Its writes and elements themselves take `limit` bytes at most, beside the user's.
 pub(super) fn decode(input: Bytes, limit: usize) -> Result<Batch> {
@@ -31,6 +33,7 @@ impl Decoder {
             PIECE => self.piece().map(Write::Piece),
             PATCH => self.patch().map(Write::Patch),
             REMOVE => self.bytes().map(Write::Remove),
+            STEPS => Ok(Write::Steps(Steps { key: self.bytes()?, steps: self.many(Self::step)? })),
             _ => Err(malformed("a write of no kind that there is")),
         }
     }
@@ -62,6 +65,39 @@ impl Decoder {
             }
         }
         Ok(Patch { key, set, remove: self.many(Self::bytes)? })
+    }
+
+    fn step(&mut self) -> Result<ListStep> {
+        Ok(match self.byte()? {
+            PUSH => {
+                let (end, onto_existing) = (self.end()?, self.flag()?);
+                ListStep::Push { end, elements: self.many(Self::bytes)?, onto_existing }
+            }
+            POP => {
+                let (end, may_be_served) = (self.end()?, self.flag()?);
+                ListStep::Pop { end, count: self.long()?, may_be_served }
+            }
+            SET_ELEMENT => ListStep::Set { index: self.number()?, element: self.bytes()? },
+            INSERT => ListStep::Insert { after: self.flag()?, pivot: self.bytes()?, element: self.bytes()? },
+            REMOVE_ELEMENT => ListStep::Remove { count: self.number()?, element: self.bytes()? },
+            TRIM => ListStep::Trim { first: self.number()?, last: self.number()? },
+            _ => return Err(malformed("a step of no kind that there is")),
+        })
+    }
+
+    fn end(&mut self) -> Result<ListEnd> {
+        match self.flag()? {
+            false => Ok(ListEnd::Head),
+            true => Ok(ListEnd::Tail),
+        }
+    }
+
+    fn flag(&mut self) -> Result<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(malformed("neither yes nor no")),
+        }
     }
 
     fn body(&mut self) -> Result<Body> {
@@ -119,6 +155,10 @@ impl Decoder {
 
     fn long(&mut self) -> Result<u64> {
         self.input.try_get_u64_le().map_err(|_| malformed("a number beyond the end"))
+    }
+
+    fn number(&mut self) -> Result<i64> {
+        Ok(self.long()?.cast_signed())
     }
 
     fn byte(&mut self) -> Result<u8> {
@@ -191,7 +231,7 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused() {
-        let cases: [&[u8]; 8] = [
+        let cases: [&[u8]; 10] = [
             &[9],                                             // no such write
             &[REMOVE, 5, b'k'],                               // beyond the end
             &[REMOVE, 0x80, 0x00],                            // longer than it need be
@@ -200,6 +240,8 @@ mod tests {
             &[PIECE, 1, b'k', 0, 0, 7, 0],                    // no such type
             &[PIECE, 1, b'k', 0, 0, LIST, 200, 200, 1, 0],    // more elements than bytes
             &[PATCH, 1, b'k', STRING, 1, b'v', 0],            // nothing to patch
+            &[STEPS, 1, b'k', 1, PUSH, 2, 0, 0],              // no such end
+            &[STEPS, 1, b'k', 1, 6],                          // no such step
         ];
         for case in cases {
             assert!(decode(Bytes::from_static(case), 1 << 20).is_err(), "{case:?}");

@@ -3,9 +3,19 @@
 //!
 //! ```text
 //!  batch  := write*
-//!  write  := 1 piece | 2 patch | 3 bytes                       a removed key
+//!  write  := 1 piece | 2 patch | 3 bytes | 4 steps             3 is a removed key
 //!  piece  := bytes part[1] (0 | 1 millis[8]) body              key, 0 whole 1 first 2 middle 3 last, expiry
 //!  patch  := bytes body count bytes*                           key, elements to set, elements that are gone
+//!  steps  := bytes count step*                                 key, what was done to a list
+//!  step   := 0 end flag count bytes*                           push, perhaps onto an existing list only
+//!          | 1 end flag number                                 pop, perhaps for a client that had waited
+//!          | 2 number bytes                                    set
+//!          | 3 flag bytes bytes                                insert, perhaps behind the pivot
+//!          | 4 number bytes                                    remove
+//!          | 5 number number                                   trim
+//!  end    := 0 head | 1 tail, in a byte
+//!  flag   := 0 | 1, in a byte
+//!  number := eight bytes
 //!  body   := 0 bytes                                           string
 //!          | 1 bytes                                           registers of a HyperLogLog
 //!          | 2 count (bytes bytes)*                            hash
@@ -19,9 +29,10 @@
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
+use replication::{ListEnd, ListStep};
 use snapshot::{Body, Part, Piece, StreamId};
 
-use crate::batch::{Batch, Patch, Write};
+use crate::batch::{Batch, Patch, Steps, Write};
 
 /// A batch as bytes, in parts: what is large is not copied.
 #[derive(Debug)]
@@ -65,6 +76,45 @@ impl Encoder {
             Write::Remove(key) => {
                 self.open.put_u8(REMOVE);
                 self.bytes(key);
+            }
+            Write::Steps(Steps { key, steps }) => {
+                self.open.put_u8(STEPS);
+                self.bytes(key);
+                self.count(steps.len());
+                steps.iter().for_each(|step| self.step(step));
+            }
+        }
+    }
+
+    fn step(&mut self, step: &ListStep) {
+        match step {
+            ListStep::Push { end, elements, onto_existing } => {
+                self.open.put_slice(&[PUSH, self::end(*end), u8::from(*onto_existing)]);
+                self.all(elements);
+            }
+            ListStep::Pop { end, count, may_be_served } => {
+                self.open.put_slice(&[POP, self::end(*end), u8::from(*may_be_served)]);
+                self.open.put_u64_le(*count);
+            }
+            ListStep::Set { index, element } => {
+                self.open.put_u8(SET_ELEMENT);
+                self.open.put_i64_le(*index);
+                self.bytes(element);
+            }
+            ListStep::Insert { after, pivot, element } => {
+                self.open.put_slice(&[INSERT, u8::from(*after)]);
+                self.bytes(pivot);
+                self.bytes(element);
+            }
+            ListStep::Remove { count, element } => {
+                self.open.put_u8(REMOVE_ELEMENT);
+                self.open.put_i64_le(*count);
+                self.bytes(element);
+            }
+            ListStep::Trim { first, last } => {
+                self.open.put_u8(TRIM);
+                self.open.put_i64_le(*first);
+                self.open.put_i64_le(*last);
             }
         }
     }
@@ -181,9 +231,24 @@ const fn part(part: Part) -> u8 {
     }
 }
 
+const fn end(end: ListEnd) -> u8 {
+    match end {
+        ListEnd::Head => 0,
+        ListEnd::Tail => 1,
+    }
+}
+
 pub(super) const PIECE: u8 = 1;
 pub(super) const PATCH: u8 = 2;
 pub(super) const REMOVE: u8 = 3;
+pub(super) const STEPS: u8 = 4;
+
+pub(super) const PUSH: u8 = 0;
+pub(super) const POP: u8 = 1;
+pub(super) const SET_ELEMENT: u8 = 2;
+pub(super) const INSERT: u8 = 3;
+pub(super) const REMOVE_ELEMENT: u8 = 4;
+pub(super) const TRIM: u8 = 5;
 
 pub(super) const STRING: u8 = 0;
 pub(super) const HYPERLOGLOG: u8 = 1;

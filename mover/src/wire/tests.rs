@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use replication::{ListEnd, ListStep};
 use snapshot::{Body, Part, Piece, StreamEntry, StreamId, UnixMillis};
 
 use super::compress::Compression;
 use super::error::Error;
 use super::frame::{FRAME_MAX, HEADER_SIZE, Header};
 use super::{Incoming, Outgoing, Traffic};
-use crate::batch::{Batch, Patch, Write};
+use crate::batch::{Batch, Patch, Steps, Write};
 
 /// Some writes of any kinds.
 pub(super) fn writes() -> impl Strategy<Value = Vec<Write>> {
@@ -31,7 +32,28 @@ fn write() -> impl Strategy<Value = Write> {
         |(key, part, expire_at, body)| Write::Piece(Piece { key, part, expire_at: expire_at.map(UnixMillis), body }),
     );
     let patch = (text(), patchable(), texts()).prop_map(|(key, set, remove)| Write::Patch(Patch { key, set, remove }));
-    prop_oneof![piece, patch, text().prop_map(Write::Remove)]
+    let steps = (text(), vec(step(), 0..5)).prop_map(|(key, steps)| Write::Steps(Steps { key, steps }));
+    prop_oneof![piece, patch, steps, text().prop_map(Write::Remove)]
+}
+
+fn step() -> impl Strategy<Value = ListStep> {
+    let end = || prop::sample::select(vec![ListEnd::Head, ListEnd::Tail]);
+    prop_oneof![
+        (end(), texts(), any::<bool>()).prop_map(|(end, elements, onto_existing)| ListStep::Push {
+            end,
+            elements,
+            onto_existing
+        }),
+        (end(), any::<u64>(), any::<bool>()).prop_map(|(end, count, may_be_served)| ListStep::Pop {
+            end,
+            count,
+            may_be_served
+        }),
+        (any::<i64>(), text()).prop_map(|(index, element)| ListStep::Set { index, element }),
+        (any::<bool>(), text(), text()).prop_map(|(after, pivot, element)| ListStep::Insert { after, pivot, element }),
+        (any::<i64>(), text()).prop_map(|(count, element)| ListStep::Remove { count, element }),
+        (any::<i64>(), any::<i64>()).prop_map(|(first, last)| ListStep::Trim { first, last }),
+    ]
 }
 
 fn any_body() -> impl Strategy<Value = Body> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use replication::binlog::{Item, Manifest, Tail, Writer, file_path, first_file};
 use replication::{BinlogOffset, Change, Effect, Extent};
 use serde_json::Value;
@@ -134,7 +135,7 @@ fn changes_after_the_cut() -> BTreeMap<Vec<u8>, Option<BTreeSet<Vec<u8>>>> {
             let Change::Key { key, extent } = change else { panic!("this log has no flush") };
             let known = told.entry(key.to_vec()).or_insert_with(|| Some(BTreeSet::new()));
             match extent {
-                Extent::Whole => *known = None,
+                Extent::Whole | Extent::Steps(_) | Extent::Cut { .. } => *known = None,
                 Extent::Elements(elements) => {
                     known.iter_mut().for_each(|known| known.extend(elements.iter().map(|element| element.to_vec())));
                 }
@@ -142,6 +143,46 @@ fn changes_after_the_cut() -> BTreeMap<Vec<u8>, Option<BTreeSet<Vec<u8>>>> {
         }
     }
     told
+}
+
+/// Lists that nothing but steps changed are, after these steps, what the server has: from the dump to the end of the log,
+/// and from nothing to the dump.
+#[test]
+fn the_steps_of_lists_lead_to_what_the_server_has() {
+    let lists = |name: &str| -> BTreeMap<Vec<u8>, Vec<Bytes>> {
+        let keys = keys(&json(name)).into_iter().filter(|(_, key)| key["type"] == "list");
+        keys.map(|(name, key)| {
+            let elements = key["value"].as_array().unwrap().iter();
+            (name, elements.map(|element| bytes(element).into()).collect())
+        })
+        .collect()
+    };
+    let (at_cut, after) = (lists("expected-at-bgsave.json"), lists("expected-after.json"));
+    let start = BinlogOffset::new(first_file(&log_dir()).unwrap(), 0);
+    for (from, until, before, expected) in
+        [(start, CUT, BTreeMap::new(), &at_cut), (CUT, BinlogOffset::new(u32::MAX, 0), at_cut.clone(), &after)]
+    {
+        let (mut replayed, mut inexact, mut steps_done) = (before, BTreeSet::new(), 0);
+        for item in items_from(from).iter().take_while(|item| item.end <= until) {
+            let Effect::Changes(changes) = Effect::of_item(item) else { continue };
+            for change in changes {
+                match change {
+                    Change::Key { key, extent: Extent::Steps(steps) } => {
+                        let list = replayed.entry(key.to_vec()).or_default();
+                        steps.iter().for_each(|step| step.apply(list));
+                        steps_done += steps.len();
+                    }
+                    Change::Key { key, .. } => drop(inexact.insert(key.to_vec())),
+                    Change::All => panic!("this log has no flush"),
+                }
+            }
+        }
+        assert!(steps_done > 10, "{steps_done} steps");
+        replayed.retain(|key, list| !inexact.contains(key) && !list.is_empty());
+        let expected: BTreeMap<_, _> = expected.clone().into_iter().filter(|(key, _)| !inexact.contains(key)).collect();
+        assert!(expected.len() > 5, "{} lists", expected.len());
+        assert_eq!(replayed, expected);
+    }
 }
 
 #[derive(PartialEq)]
