@@ -9,13 +9,14 @@ use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents};
 
 #[test]
 fn help_tells_what_each_command_does() {
-    let told: [(&[&str], &[&str]); 11] = [
+    let told: [(&[&str], &[&str]); 12] = [
         (
             &["--help"],
             &["oves slots of a live Pika node", "move", "demo", "inspect", "Exit codes: 0 done and verified"],
         ),
         (&["move", "--help"], &["--source <HOST:PORT>", "--slots <SLOTS>", "--routing", "SLOTMOVER_SOURCE_PASSWORD"]),
         (&["move", "--help"], &["--rate <RATE>", "--replace", "--hyperloglog", "--work-dir", "--max-lock", "--json"]),
+        (&["move", "--help"], &["--command-rate <N>", "--kind <KIND>", "--limits-file <FILE>", "gentle"]),
         (&["move", "--help"], &["--dashboard <URL>", "--product-auth-file", "--source-group", "--target-group"]),
         (&["move", "--help"], &["--hooks <DIR>", "--hook-timeout <TIME>", "before-raise", "--state-dir <DIR>"]),
         (&["move", "--help"], &["--cutover-group", "--cutover-retries", "--postpone-cutover", "[default: 200ms]"]),
@@ -52,13 +53,15 @@ fn wrong_arguments_end_with_two() {
         &["--routing", "hooks", "--hooks", "d", "--cutover-group", "0"],
     ];
     let together = together.map(|more| [&complete[..], more].concat());
-    let wrong: [&[&str]; 9] = [
+    let wrong: [&[&str]; 11] = [
         &[],
         &["nonsense"],
         &["move"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "5-1"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", ""],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--rate", "fast"],
+        &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--command-rate", "0"],
+        &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--kind", "cruel"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--lanes", "0"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--hyperloglog", "lose"],
         &["demo", "--slots", "0"],

@@ -22,6 +22,7 @@ mod harness;
 mod hooks;
 mod inspect;
 mod interruption;
+mod limits;
 mod many_cutovers;
 mod negative_control;
 mod one_busy_slot;

@@ -80,7 +80,7 @@ fn packages_have_one_home() {
 
 const HOMES: &[(&str, &[&str])] = &[
     ("rocksdb", &["snapshot/src/"]),
-    ("governor", &["mover/src/flow/throttle.rs"]),
+    ("governor", &["mover/src/flow/meter.rs"]),
     ("flume", &["mover/src/flow/", "mover/src/sink/redis.rs", "mover/src/job/verify.rs"]),
     ("redis", &["mover/src/endpoint.rs", "mover/src/source/", "mover/src/sink/", "mover/src/job/verify.rs"]),
     ("clap", &["mover/src/cli/"]),
@@ -92,7 +92,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "bytesize",
         &[
             "mover/src/cli/",
-            "mover/src/flow/throttle.rs",
+            "mover/src/flow/",
             "mover/src/error.rs",
             "mover/src/job/",
             "mover/src/lib.rs",

@@ -99,9 +99,9 @@ impl Batch {
         self.bytes + self.writes.len() * WRITE_OVERHEAD
     }
 
-    /// Whether it is full enough to go.
-    pub fn is_full(&self) -> bool {
-        self.size() >= BATCH_SIZE
+    /// Whether it is as large as a batch should be that has so many bytes and writes.
+    pub fn fills(&self, size: usize, writes: usize) -> bool {
+        self.size() >= size || self.writes.len() >= writes
     }
 
     /// Whether there is nothing in it.
@@ -109,10 +109,6 @@ impl Batch {
         self.writes.is_empty()
     }
 }
-
-/// A batch goes when it has this many bytes: large enough that its round trip does not matter, small enough that a few
-/// per lane stay far below the memory limit.
-const BATCH_SIZE: usize = 64 << 10;
 
 /// What a write costs beside the user's bytes.
 const WRITE_OVERHEAD: usize = 32;

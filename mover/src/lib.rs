@@ -7,8 +7,8 @@
 //! either: whoever routes the clients implements [`RoutingControl`](routing::RoutingControl).
 //!
 //! A [`Job`] is one move. Its [`builder`](Job::builder) takes the addresses, the slots and the routing, its
-//! [`Updates`] are a stream of its [`Status`], its [`Control`] pauses, resumes and cancels it and keeps its switch back, and
-//! it ends with a [`Report`] or an [`Error`] that says which [`Side`] failed and what [`Remedy`] helps.
+//! [`Updates`] are a stream of its [`Status`], its [`Control`] pauses, resumes and cancels it, changes its limits and keeps
+//! its switch back, and it ends with a [`Report`] or an [`Error`] that says which [`Side`] failed and what [`Remedy`] helps.
 //!
 //! Whoever embeds it writes one thing: a [`RoutingControl`](routing::RoutingControl) over its own table of slots, held to
 //! the trait's rules by [`routing::conformance`]. A job may be spawned and moved between threads; it needs a tokio
@@ -75,7 +75,7 @@ pub mod wire;
 
 pub use bytesize::ByteSize;
 pub use error::{Error, Remedy, Result, Side, Unmovable};
-pub use flow::{Control, Rate};
+pub use flow::{CommandRate, Control, JobLimits, Kindness, Limits, Rate};
 pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates};
 pub use replication::{Slot, SlotCount, SlotSet};
 

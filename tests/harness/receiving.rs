@@ -66,7 +66,7 @@ pub(crate) fn receiver_options(target: SocketAddr) -> ReceiverOptions {
         tls: None,
         insecure: false,
         memory: ByteSize::mb(64),
-        rate: None,
+        limit: mover::flow::Limit::new(mover::flow::Speed::default()),
     }
 }
 

@@ -49,6 +49,10 @@ impl RedisServer {
         Client::connect(self.addr)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

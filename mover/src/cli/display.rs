@@ -86,6 +86,9 @@ impl Meter {
     /// What the job does, and what it waits for once that is worth telling.
     fn text(&mut self, status: &Status) -> String {
         let mut done = self.done(status);
+        if let Some(held) = status.held.as_ref().filter(|held| held.since >= WAIT_SHOWN) {
+            done = format!("{done}; {held}");
+        }
         if let Some((why, since)) = &status.outrun {
             let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
             done = format!("{done}; falling behind for {since}: {why}");

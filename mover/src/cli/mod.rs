@@ -7,6 +7,7 @@ mod display;
 mod endpoint;
 mod guard;
 mod inspect;
+mod limits;
 mod r#move;
 mod operator;
 mod receive;

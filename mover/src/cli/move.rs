@@ -14,12 +14,12 @@ use crate::Side;
 use crate::cli::cutover::CutoverArgs;
 use crate::cli::endpoint::endpoint;
 use crate::cli::guard::StateArgs;
+use crate::cli::limits::LimitsArgs;
 use crate::cli::remote::RemoteArgs;
 use crate::cli::routing::{Course, Kind, RoutingArgs};
 use crate::cli::signal::stop_signal;
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
-use crate::flow::Rate;
 use crate::job::{Job, JobOptions, Status};
 use crate::routing::{Hooks, RoutingControl};
 
@@ -49,9 +49,8 @@ pub(super) struct MoveArgs {
     #[command(flatten)]
     state: StateArgs,
 
-    /// The most to send to the target per second, as in 50MB; no limit when not given.
-    #[arg(long, value_name = "RATE")]
-    rate: Option<Rate>,
+    #[command(flatten)]
+    limits: LimitsArgs,
 
     /// Deletes keys of these slots that the target already holds. Without it they stop the move.
     #[arg(long)]
@@ -125,8 +124,11 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         slots: args.slots,
         slot_count,
         database: args.database,
-        rate: args.rate,
         receiver,
+        rate: args.limits.speed().rate,
+        command_rate: args.limits.speed().command_rate,
+        kind: args.limits.kind,
+        shared_limits: None,
         lanes: args.lanes.get(),
         memory: args.memory,
         spool_max: args.spool_max,
@@ -139,6 +141,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let job = Job::new(source, target, options, routing);
     let control = job.control();
     let progress = job.progress();
+    let _limits_file = args.limits.watch(&control);
     let display = display::Display::start(Arc::clone(&progress));
     let mut running = std::pin::pin!(job.run());
     let outcome = tokio::select! {

@@ -12,10 +12,11 @@ use tracing::info;
 
 use crate::Side;
 use crate::cli::endpoint::endpoint;
+use crate::cli::limits::SpeedArgs;
 use crate::cli::r#move::memory;
 use crate::cli::remote::token;
 use crate::cli::signal::stop_signal;
-use crate::flow::Rate;
+use crate::flow::Limit;
 use crate::receiver::{Receiver, ReceiverOptions, Status};
 use crate::wire::ServerTls;
 
@@ -57,9 +58,8 @@ pub(super) struct ReceiveArgs {
     #[arg(long, value_name = "SIZE", default_value = "256MB", value_parser = memory)]
     memory: ByteSize,
 
-    /// The most that goes to the target per second, from all senders together, as in 50MB; no limit when not given.
-    #[arg(long, value_name = "RATE")]
-    rate: Option<Rate>,
+    #[command(flatten)]
+    limits: SpeedArgs,
 }
 
 pub(super) async fn run(args: ReceiveArgs) -> Result<ExitCode> {
@@ -68,6 +68,8 @@ pub(super) async fn run(args: ReceiveArgs) -> Result<ExitCode> {
         None => None,
     };
     let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
+    let limit = Limit::new(args.limits.speed());
+    let _watching = args.limits.watch(&limit);
     let options = ReceiverOptions {
         listen: args.listen,
         target: target.clone(),
@@ -75,7 +77,7 @@ pub(super) async fn run(args: ReceiveArgs) -> Result<ExitCode> {
         tls,
         insecure: args.insecure,
         memory: args.memory,
-        rate: args.rate,
+        limit: limit.clone(),
     };
     let receiver = Receiver::bind(options).await?;
     let mut stop = std::pin::pin!(stop_signal());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use bytesize::ByteSize;
 
+use crate::flow::HeldReport;
 use crate::job::Report;
 
 /// Tells a person what a job has done.
@@ -9,6 +10,9 @@ pub(super) fn print(report: &Report) {
     let rate = ByteSize((report.bytes as f64 / seconds) as u64);
     println!("slots moved        {}", report.slots);
     println!("keys copied        {} ({}) in {seconds:.1} s, {rate}/s", report.keys, ByteSize(report.bytes));
+    for HeldReport { cause, seconds } in report.held.iter().filter(|held| held.seconds >= SHOWN) {
+        println!("held back          {seconds:.1} s by {cause}");
+    }
     println!("changes followed   {}", report.changes);
     if report.unknown_commands > 0 {
         println!("unknown commands   {} (their first key was taken as changed)", report.unknown_commands);
@@ -31,3 +35,6 @@ pub(super) fn print(report: &Report) {
         println!("noticed            {finding}");
     }
 }
+
+/// Seconds below which it was not held back.
+const SHOWN: f64 = 0.1;

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 use tokio::sync::watch;
 
+use crate::flow::limit::{JobLimits, Kindness, Limit, Speed};
 use crate::{Error, Result};
 
-/// The operator's handle on a running job: pause, go on, cancel, and keep it from its switch for a while. Clones are the
-/// same handle, and it may be used from any thread.
+/// The operator's handle on a running job: pause, go on, cancel, let it go faster or slower, and keep it from its switch
+/// for a while. Clones are the same handle, and it may be used from any thread.
 #[derive(Clone, Debug)]
 pub struct Control {
     wishes: watch::Sender<Wishes>,
+    limit: Limit,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Wishes {
     run: Run,
     postponed: bool,
+    kind: Kindness,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +29,8 @@ enum Run {
 impl Control {
     /// A handle on a job that is to run and to switch as soon as it can.
     pub fn new() -> Self {
-        Self { wishes: watch::Sender::new(Wishes { run: Run::Go, postponed: false }) }
+        let wishes = Wishes { run: Run::Go, postponed: false, kind: Kindness::default() };
+        Self { wishes: watch::Sender::new(wishes), limit: Limit::new(Speed::default()) }
     }
 
     /// Stops the line before its next batch. A raised fence is lowered or switched first.
@@ -53,6 +57,21 @@ impl Control {
     /// Whether the switch is kept back.
     pub fn cutover_postponed(&self) -> bool {
         self.wishes.borrow().postponed
+    }
+
+    /// Sets how fast the job may go and how much it gives way. It holds at once, also for what waits already.
+    pub fn set_limits(&self, limits: JobLimits) {
+        self.limit.set(limits.speed);
+        self.wishes.send_if_modified(|now| std::mem::replace(&mut now.kind, limits.kind) != limits.kind);
+    }
+
+    /// How fast it may go now and how much it gives way.
+    pub fn limits(&self) -> JobLimits {
+        JobLimits { speed: self.limit.speed(), kind: self.wishes.borrow().kind }
+    }
+
+    pub(super) fn limit(&self) -> &Limit {
+        &self.limit
     }
 
     /// The reading side.
@@ -96,6 +115,18 @@ impl Gate {
         }
     }
 
+    /// Waits until the job is cancelled, and for ever when nobody can do so any more.
+    pub async fn cancelled(&mut self) {
+        if self.wishes.wait_for(|wishes| wishes.run == Run::Cancel).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How much the job gives way to clients.
+    pub fn kind(&self) -> Kindness {
+        self.wishes.borrow().kind
+    }
+
     /// Whether no fence may be raised now: [`Control::postpone_cutover`].
     pub fn cutover_postponed(&self) -> bool {
         self.wishes.borrow().postponed
@@ -119,6 +150,16 @@ mod tests {
         control.cancel();
         control.resume();
         assert!(matches!(gate.admit().await, Err(Error::Cancelled)));
+    }
+
+    #[tokio::test]
+    async fn limits_are_read_back() {
+        let control = Control::new();
+        assert_eq!(control.limits(), JobLimits::default());
+        let speed = Speed { rate: Some("2MB".parse().unwrap()), command_rate: Some("7k".parse().unwrap()) };
+        let limits = JobLimits { speed, kind: Kindness::Gentle };
+        control.set_limits(limits);
+        assert_eq!((control.limits(), control.gate().kind()), (limits, Kindness::Gentle));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use crate::batch::{Batch, Write};
 use crate::flow::budget::Budget;
 use crate::flow::lane::Loaded;
+use crate::flow::throttle::{Throttle, Unit};
 use crate::flow::watermark::{Mark, Watermark};
 use crate::{Error, Result};
 
@@ -14,12 +15,21 @@ pub struct Feed {
     open: Vec<Batch>,
     watermark: Arc<Watermark>,
     memory: Budget,
+    throttle: Arc<Throttle>,
+    /// How large batches are at the moment.
+    unit: Unit,
 }
 
 impl Feed {
-    pub(super) fn new(lanes: Vec<flume::Sender<Loaded>>, watermark: Arc<Watermark>, memory: Budget) -> Self {
+    pub(super) fn new(
+        lanes: Vec<flume::Sender<Loaded>>,
+        watermark: Arc<Watermark>,
+        memory: Budget,
+        throttle: Arc<Throttle>,
+    ) -> Self {
         let open = lanes.iter().map(|_| Batch::default()).collect();
-        Self { lanes, open, watermark, memory }
+        let unit = throttle.unit();
+        Self { lanes, open, watermark, memory, throttle, unit }
     }
 
     /// Puts a write into the batch of its lane; waits while a full batch finds no memory or no room.
@@ -84,13 +94,14 @@ impl Feed {
     fn place(&mut self, write: Write) -> Option<(usize, Batch)> {
         let lane = crc32fast::hash(write.key()) as usize % self.open.len();
         self.open[lane].push(write);
-        match self.open[lane].is_full() {
+        match self.open[lane].fills(self.unit.bytes, self.unit.writes) {
             true => self.take(lane).map(|batch| (lane, batch)),
             false => None,
         }
     }
 
     fn take(&mut self, lane: usize) -> Option<Batch> {
+        self.unit = self.throttle.unit();
         let batch = std::mem::take(&mut self.open[lane]);
         if batch.is_empty() {
             return None;

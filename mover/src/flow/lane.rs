@@ -18,6 +18,7 @@ pub struct Line {
     senders: Vec<flume::Sender<Loaded>>,
     watermark: Arc<Watermark>,
     memory: Budget,
+    throttle: Arc<Throttle>,
     lanes: JoinSet<Result<()>>,
 }
 
@@ -47,12 +48,13 @@ impl Line {
             };
             lanes.spawn(lane.run(index, sink, Arc::clone(&watermark)));
         }
-        Self { senders, watermark, memory, lanes }
+        Self { senders, watermark, memory, throttle: Arc::clone(throttle), lanes }
     }
 
     /// A new way in.
     pub fn feed(&self) -> Feed {
-        Feed::new(self.senders.clone(), Arc::clone(&self.watermark), self.memory.clone())
+        let throttle = Arc::clone(&self.throttle);
+        Feed::new(self.senders.clone(), Arc::clone(&self.watermark), self.memory.clone(), throttle)
     }
 
     /// How far the lanes have come.

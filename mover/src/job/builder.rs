@@ -9,7 +9,7 @@ use replication::{SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::{Endpoint, Password};
-use crate::flow::Rate;
+use crate::flow::{CommandRate, Kindness, Limits, Rate};
 use crate::job::{Job, JobOptions};
 use crate::routing::RoutingControl;
 use crate::sink::ReceiverOptions;
@@ -102,7 +102,8 @@ impl<S, T, R> JobBuilder<S, T, R> {
         self
     }
 
-    /// The most that goes to the target, in bytes per second; usually there is no limit.
+    /// The most that goes to the target, in bytes of user data per second; usually there is no limit.
+    /// [`Control::set_limits`](crate::Control::set_limits) changes it while the job runs.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.options.rate = Some(rate);
         self
@@ -112,6 +113,24 @@ impl<S, T, R> JobBuilder<S, T, R> {
     /// target is asked by its own address all the same.
     pub fn receiver(mut self, receiver: ReceiverOptions) -> Self {
         self.options.receiver = Some(receiver);
+        self
+    }
+
+    /// The most that goes to the target, in commands per second; usually there is no limit.
+    pub fn command_rate(mut self, rate: CommandRate) -> Self {
+        self.options.command_rate = Some(rate);
+        self
+    }
+
+    /// How much the job gives way to clients; usually [`Kindness::Normal`].
+    pub fn kind(mut self, kind: Kindness) -> Self {
+        self.options.kind = kind;
+        self
+    }
+
+    /// Limits that hold for several jobs together: that of the agent and that of this job's target.
+    pub fn shared_limits(mut self, limits: &Limits) -> Self {
+        self.options.shared_limits = Some(limits.clone());
         self
     }
 
@@ -273,12 +292,16 @@ mod tests {
             tls: None,
             compression: "zstd:2".parse().unwrap(),
         };
+        let shared = Limits::new();
         let job = builder("[::1]:1", "b:2", "1,5".parse().unwrap())
             .source_password("one")
             .target_password("two")
             .database(3)
             .rate("50MB".parse().unwrap())
             .receiver(receiver)
+            .command_rate("20k".parse().unwrap())
+            .kind(Kindness::Gentle)
+            .shared_limits(&shared)
             .lanes(NonZeroUsize::MIN)
             .replace(true)
             .leave_corrupt_names(true)
@@ -300,6 +323,9 @@ mod tests {
         assert_eq!(options.rate, Some("50MB".parse().unwrap()));
         let receiver = options.receiver.as_ref().unwrap();
         assert_eq!((receiver.endpoint.address(), receiver.compression.to_string()), ("b:3".into(), "zstd:2".into()));
+        assert_eq!(job.control().limits(), options.limits());
+        assert_eq!((options.command_rate, options.kind), (Some("20k".parse().unwrap()), Kindness::Gentle));
+        assert!(options.shared_limits.is_some());
         assert_eq!(options.hyperloglog, HyperLogLogPolicy::Raw);
         assert_eq!(options.work_dir, Some(PathBuf::from("there")));
         let cutover = &options.cutover;

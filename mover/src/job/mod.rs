@@ -12,6 +12,7 @@ mod digest;
 mod dirty;
 mod follow;
 mod gauge;
+mod health;
 mod late;
 mod options;
 mod plan;
@@ -41,6 +42,7 @@ use tracing::{info, warn};
 use crate::endpoint::Endpoint;
 use crate::flow::{Budget, Control, Line, Throttle};
 use crate::job::follow::Follower;
+use crate::job::health::Health;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::routing::RoutingControl;
@@ -64,10 +66,12 @@ impl Job {
         let progress = Arc::new(Progress::new(options.slots.len()));
         let source = Endpoint { database: options.database, ..source };
         let target = Endpoint { database: options.database, ..target };
-        Self { source, target, options, routing, control: Control::new(), progress }
+        let control = Control::new();
+        control.set_limits(options.limits());
+        Self { source, target, options, routing, control, progress }
     }
 
-    /// The handle to pause or cancel it, and to postpone its switch.
+    /// The handle to pause or cancel it, to change its limits, and to postpone its switch.
     pub fn control(&self) -> Control {
         self.control.clone()
     }
@@ -111,25 +115,43 @@ impl Job {
 
     async fn work(&self, plan: &mut Plan) -> Result<Report> {
         self.control.gate().admit().await?;
+        let shared = self.options.shared_limits.as_ref();
+        let address = plan.target.endpoint().address();
+        let throttle = Arc::new(Throttle::of_job(&self.control, shared.map(|shared| (shared, &*address))));
+        self.progress.watch_throttle(&throttle);
+        let health = Health::start(plan, &self.control, &throttle, self.options.cutover.ignore_replicas).await?;
         self.progress.enter(Phase::Snapshot);
+        health.know_what_is_usual().await;
         let taken = plan.source.take().await?;
         let checkpoint = Checkpoint::open(&taken.checkpoint, self.options.slot_count, Some(plan.source.instances()))?;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for _ in 0..self.options.lanes {
             sinks.push(plan.sink().await?);
         }
-        let throttle = Arc::new(Throttle::new(self.options.rate));
         let memory = Budget::new(self.options.line_memory());
         let line = Line::start(sinks, &self.control, &throttle, memory);
-        match self.carry(plan, &taken, Arc::new(checkpoint), &line).await {
+        let outcome = match self.carry(plan, &taken, Arc::new(checkpoint), &line, &health).await {
             Ok(report) => line.finish().await.map(|()| report),
             // The lane knows why the line stopped.
             Err(Error::LineStopped) => Err(line.fault().await),
             Err(error) => Err(error),
+        };
+        match outcome {
+            // It was not the operator who did so.
+            Err(Error::Cancelled) => Err(health.fault().unwrap_or(Error::Cancelled)),
+            Ok(report) => Ok(Report { held: throttle.report(), ..report }),
+            Err(error) => Err(error),
         }
     }
 
-    async fn carry(&self, plan: &Plan, taken: &Taken, checkpoint: Arc<Checkpoint>, line: &Line) -> Result<Report> {
+    async fn carry(
+        &self,
+        plan: &Plan,
+        taken: &Taken,
+        checkpoint: Arc<Checkpoint>,
+        line: &Line,
+        health: &Health,
+    ) -> Result<Report> {
         let known = Arc::new(Known::new());
         let reach = Arc::new(Reach::new(checkpoint.instances(), self.options.slot_count));
         let from = checkpoint.info().offset;
@@ -138,12 +160,15 @@ impl Job {
         self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
         self.progress.watch(line.watermark());
         self.progress.enter(Phase::Copy);
+        health.line_begins();
         let copy = copy::run(&checkpoint, &self.options, line, &known, &reach);
         let copied = follower.alongside_copy(&reach, copy).await?;
         let copy_time = begin.elapsed();
         info!(keys = copied.keys, bytes = copied.bytes, ?copy_time, "copied");
+        health.line_follows();
 
-        let (verified, fences) = self.converge(plan, taken, from, &checkpoint, &mut follower).await?;
+        let (verified, fences) =
+            self.converge(plan, taken, from, &checkpoint, &mut follower, health.throttle()).await?;
         Ok(Report {
             slots: self.options.slots.len(),
             keys: copied.keys,
@@ -151,6 +176,7 @@ impl Job {
             copy_seconds: copy_time.as_secs_f64(),
             changes: follower.changes(),
             unknown_commands: follower.unknown(),
+            held: Vec::new(),
             fence_ms: fences.report(),
             verify: verified,
             wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
@@ -168,6 +194,7 @@ impl Job {
         from: BinlogOffset,
         checkpoint: &Arc<Checkpoint>,
         follower: &mut Follower,
+        throttle: &Arc<Throttle>,
     ) -> Result<(VerifyReport, cutover::Fences)> {
         let mut fences = cutover::Fences::default();
         let mut verified = VerifyReport::default();
@@ -185,6 +212,7 @@ impl Job {
                 options: &self.options.cutover,
                 progress: &self.progress,
                 gate: self.control.gate(),
+                throttle,
             };
             match cutover.run(follower, &mut fences).await? {
                 cutover::Outcome::Switched => break,

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use replication::{SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
-use crate::flow::Rate;
+use crate::flow::{CommandRate, JobLimits, Kindness, Limits, Rate, Speed};
 use crate::sink::ReceiverOptions;
 
 /// What to move and how.
@@ -19,11 +19,17 @@ pub struct JobOptions {
     pub slot_count: SlotCount,
     /// The database: Codis' number, Pika's `db<n>`.
     pub database: u32,
-    /// The most that may go to the target; no limit when not given.
+    /// The most user data that may go to the target; no limit when not given.
     pub rate: Option<Rate>,
     /// The receiver that batches go through; straight to the target when not given. The target is asked by its own address
     /// all the same.
     pub receiver: Option<ReceiverOptions>,
+    /// The most commands that may go to the target; no limit when not given.
+    pub command_rate: Option<CommandRate>,
+    /// How much the job gives way to clients.
+    pub kind: Kindness,
+    /// Limits that it shares with other jobs of this agent.
+    pub shared_limits: Option<Limits>,
     /// Connections to the target, and to the source for re-reading.
     pub lanes: usize,
     /// The memory that the process may take in all, about.
@@ -71,6 +77,9 @@ impl JobOptions {
             database: 0,
             rate: None,
             receiver: None,
+            command_rate: None,
+            kind: Kindness::default(),
+            shared_limits: None,
             lanes: 4,
             memory: MEMORY,
             spool_max: SPOOL_MAX,
@@ -80,6 +89,12 @@ impl JobOptions {
             cutover: CutoverOptions::default(),
             work_dir: None,
         }
+    }
+
+    /// What of it may be changed while the job runs.
+    pub fn limits(&self) -> JobLimits {
+        let speed = Speed { rate: self.rate, command_rate: self.command_rate };
+        JobLimits { speed, kind: self.kind }
     }
 
     /// What batches on the line may take of the memory: an eighth. Their bookkeeping takes as much again, a quarter is for

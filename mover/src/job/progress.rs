@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::flow::Watermark;
+use crate::flow::{Held, HeldReport, Throttle, Watermark};
 use crate::job::ChangeRates;
 
 /// A part of a job, in order.
@@ -63,6 +63,7 @@ struct State {
     since: Instant,
     expected_keys: u64,
     watermark: Option<Arc<Watermark>>,
+    throttle: Option<Arc<Throttle>>,
     waiting: Option<(String, Instant)>,
     outrun: Option<(String, Instant)>,
     rates: ChangeRates,
@@ -102,13 +103,18 @@ pub struct Status {
     pub slots: usize,
     /// What it waits for, and since when it does.
     pub waiting: Option<(String, Duration)>,
+    /// What holds the line back, if anything really does.
+    pub held: Option<Held>,
+    /// For how long it was held so far, by what.
+    pub held_in_all: Vec<HeldReport>,
     /// Why the target gets no closer to the source although it is followed, and since when that is known.
     pub outrun: Option<(String, Duration)>,
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, waiting, outrun, .. } = self;
+        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, waiting, held, outrun, .. } =
+            self;
         write!(f, "{phase}: ")?;
         match phase {
             Phase::Plan => write!(f, "checking both sides"),
@@ -120,6 +126,9 @@ impl fmt::Display for Status {
             Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
             Phase::Done => write!(f, "{switched} slots at the target"),
         }?;
+        if let Some(held) = held {
+            write!(f, "; {held}")?;
+        }
         if let Some((why, since)) = outrun {
             write!(f, "; falling behind for {} s: {why}", since.as_secs())?;
         }
@@ -137,6 +146,7 @@ impl Progress {
             since: Instant::now(),
             expected_keys: 0,
             watermark: None,
+            throttle: None,
             waiting: None,
             outrun: None,
             rates: ChangeRates::default(),
@@ -170,6 +180,8 @@ impl Progress {
             slots: self.slots,
             waiting: so_far(&state.waiting),
             outrun: so_far(&state.outrun),
+            held: state.throttle.as_ref().and_then(|throttle| throttle.held()),
+            held_in_all: state.throttle.as_ref().map(|throttle| throttle.report()).unwrap_or_default(),
         }
     }
 
@@ -211,6 +223,10 @@ impl Progress {
 
     pub(super) fn watch(&self, watermark: &Arc<Watermark>) {
         self.lock().watermark = Some(Arc::clone(watermark));
+    }
+
+    pub(super) fn watch_throttle(&self, throttle: &Arc<Throttle>) {
+        self.lock().throttle = Some(Arc::clone(throttle));
     }
 
     pub(super) fn followed(&self, changes: u64, lag: u64) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 use serde::Serialize;
 
+use crate::flow::HeldReport;
+
 /// What a finished job has done.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
@@ -18,6 +20,8 @@ pub struct Report {
     pub unknown_commands: u64,
     /// How often a collection of more than a few elements that had changed was read whole, not by what had changed.
     pub whole_rereads: u64,
+    /// What held the line back, and for how long.
+    pub held: Vec<HeldReport>,
     /// How long clients were held.
     pub fence_ms: FenceReport,
     /// What the comparison of both sides found.

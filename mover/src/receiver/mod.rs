@@ -31,7 +31,7 @@ use tracing::info;
 
 use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::endpoint::Endpoint;
-use crate::flow::{Budget, Rate, Throttle};
+use crate::flow::{Budget, Limit, Scope, Throttle};
 use crate::receiver::crowd::Crowd;
 use crate::receiver::warnings::Warnings;
 use crate::sink::Target;
@@ -53,8 +53,8 @@ pub struct ReceiverOptions {
     pub insecure: bool,
     /// The memory that it may take in all, about.
     pub memory: ByteSize,
-    /// The most that goes to the target per second, from all senders together; no limit when not given.
-    pub rate: Option<Rate>,
+    /// The most that goes to the target, from all senders together. It may be changed while they send.
+    pub limit: Limit,
 }
 
 /// A receiver that is bound to its address.
@@ -94,7 +94,7 @@ impl Receiver {
         }
         let shared = Shared {
             budget: Budget::new(usize::try_from(options.memory.as_u64() / 2).unwrap_or(usize::MAX)),
-            throttle: Throttle::new(options.rate),
+            throttle: Throttle::over([(Scope::Target, options.limit.clone())]),
             status: Arc::default(),
             warnings: Warnings::default(),
             stopping: watch::Sender::new(false),

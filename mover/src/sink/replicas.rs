@@ -40,16 +40,21 @@ impl Target {
     /// [`Error::Lost`](crate::Error::Lost), [`Error::Reply`](crate::Error::Reply).
     pub async fn replica_behind(&mut self) -> Result<Option<Behind>> {
         let info = self.client.info("replication").await?;
-        let replicas = match self.dialect {
-            Dialect::Pika => of_pika(&info, self.endpoint().database),
-            Dialect::Redis { .. } => of_redis(&info),
-        };
+        let replicas = self.replicas(&info);
         let is_redis = matches!(self.dialect, Dialect::Redis { .. });
         if is_redis && !replicas.is_empty() && self.wait(replicas.len()).await? >= replicas.len() as i64 {
             return Ok(None);
         }
         let behind = replicas.into_iter().filter(|behind| is_redis || behind.bytes != Some(0));
         Ok(behind.max_by_key(|behind| behind.bytes.unwrap_or(u64::MAX)))
+    }
+
+    /// Its replicas, as its `INFO replication` tells. A Redis knows of each what it had a second ago.
+    pub fn replicas(&self, info: &Info) -> Vec<Behind> {
+        match self.dialect {
+            Dialect::Pika => of_pika(info, self.endpoint().database),
+            Dialect::Redis { .. } => of_redis(info),
+        }
     }
 
     /// How many replicas have got all of it.

@@ -2,6 +2,7 @@
 //! When to raise a fence: not before the operator lets us, the routing layer is quiet and the drain is likely to fit.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -9,7 +10,7 @@ use replication::SlotSet;
 use tokio::time::sleep;
 
 use super::fence::Setback;
-use crate::flow::Gate;
+use crate::flow::{Gate, Throttle, Urgent};
 use crate::job::follow::Follower;
 use crate::job::{CutoverOptions, Progress};
 use crate::routing::{Readiness, RoutingControl};
@@ -21,11 +22,13 @@ pub(super) struct Approach<'a> {
     pub(super) options: &'a CutoverOptions,
     pub(super) progress: &'a Progress,
     pub(super) gate: &'a Gate,
+    pub(super) throttle: &'a Arc<Throttle>,
 }
 
 impl Approach<'_> {
-    /// Returns when a fence may be raised at once.
-    pub(super) async fn run(&self, group: &SlotSet, failures: u32, follower: &mut Follower) -> Result<(), Setback> {
+    /// Returns when a fence may be raised at once. From its last step on no throttle holds what is left to be followed:
+    /// for as long as the guard that it gives lives.
+    pub(super) async fn run(&self, group: &SlotSet, failures: u32, follower: &mut Follower) -> Result<Urgent, Setback> {
         self.back_off(failures, follower).await?;
         self.wait_for_the_operator(follower).await?;
         match follower.alongside(self.routing.preconditions(group)).await? {
@@ -33,11 +36,16 @@ impl Approach<'_> {
             Readiness::NotYet(why) => return Err(Setback::NotRaised(why)),
         }
         self.look_at_the_replicas(follower).await?;
+        // What stops the line would make the drain fail, or be broken by it.
+        if let Some((_, why)) = self.throttle.stopped() {
+            return Err(Setback::NotRaised(why));
+        }
+        let urgent = self.throttle.urgent();
         self.wait_for_a_short_drain(follower).await?;
         self.progress.waits(None);
         match follower.take_flushed() {
             true => Err(Setback::Flushed),
-            false => Ok(()),
+            false => Ok(urgent),
         }
     }
 

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use self::approach::Approach;
 use self::fence::{Fence, Setback};
-use crate::flow::Gate;
+use crate::flow::{Gate, Throttle};
 use crate::job::follow::Follower;
 use crate::job::{CutoverOptions, FenceReport, Progress};
 use crate::routing::RoutingControl;
@@ -28,6 +28,7 @@ pub(super) struct Cutover<'a> {
     pub(super) options: &'a CutoverOptions,
     pub(super) progress: &'a Progress,
     pub(super) gate: Gate,
+    pub(super) throttle: &'a Arc<Throttle>,
 }
 
 /// How a cutover ended.
@@ -89,8 +90,9 @@ impl Cutover<'_> {
 
     async fn attempt(&self, group: &SlotSet, follower: &mut Follower, failures: u32) -> Result<Duration, Setback> {
         let (options, progress, gate) = (self.options, self.progress, &self.gate);
-        let approach = Approach { routing: &**self.routing, options, progress, gate };
-        approach.run(group, failures, follower).await?;
+        let approach = Approach { routing: &**self.routing, options, progress, gate, throttle: self.throttle };
+        // Until this attempt is over, whatever its end: clients wait for it.
+        let _urgent = approach.run(group, failures, follower).await?;
         let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
         let drained = match self.options.skip_drain {
             true => raised.skip_drain(),

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::flow::limit::Kindness;
+
+/// How fast a server answers, and how fast it did without us.
+#[derive(Default, Debug)]
+pub(super) struct Answers {
+    recent: VecDeque<(Instant, Duration)>,
+    silence: Duration,
+    usual: Option<Usual>,
+}
+
+/// What is usual.
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    median: Duration,
+    high: Duration,
+}
+
+/// An answer that is too slow, and what would not be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Slowness {
+    pub(super) took: Duration,
+    pub(super) usual: Duration,
+}
+
+impl Answers {
+    pub(super) fn answered(&mut self, now: Instant, took: Duration) {
+        self.silence = Duration::ZERO;
+        self.recent.push_back((now, took));
+        let span = if self.usual.is_some() { SPAN } else { SPAN_BEFORE };
+        while self.recent.len() > ANSWERS_MAX || self.recent.front().is_some_and(|(at, _)| now - *at > span) {
+            self.recent.pop_front();
+        }
+    }
+
+    pub(super) fn silent(&mut self, length: Duration) {
+        self.silence = length;
+    }
+
+    pub(super) fn take_as_usual(&mut self) {
+        if self.usual.is_none() && !self.recent.is_empty() {
+            self.usual = Some(Usual { median: self.quantile(0.5), high: self.quantile(HIGH) });
+            self.forget();
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.recent.clear();
+    }
+
+    /// What is usual may have become another: the line hardly matters now, so what is seen is that.
+    pub(super) fn drift(&mut self) {
+        if self.recent.len() < MANY {
+            return;
+        }
+        let (median, high) = (self.quantile(0.5), self.quantile(HIGH));
+        if let Some(usual) = &mut self.usual {
+            usual.median = usual.median.mul_f64(1.0 - DRIFT) + median.mul_f64(DRIFT);
+            usual.high = usual.high.mul_f64(1.0 - DRIFT) + high.mul_f64(DRIFT);
+        }
+    }
+
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.usual.map(|usual| usual.median)
+    }
+
+    /// Whether it is too slow for this kind.
+    pub(super) fn slowness(&self, kind: Kindness) -> Option<Slowness> {
+        let usual = self.usual.unwrap_or(Usual { median: Duration::ZERO, high: Duration::ZERO });
+        match kind {
+            Kindness::Full => None,
+            Kindness::Normal => {
+                self.beyond(ENOUGH, NORMAL_QUANTILE, usual.median, usual.median * NORMAL_TIMES + NORMAL_MORE)
+            }
+            // Without anything to compare with, only silence tells.
+            Kindness::Gentle if self.usual.is_none() => self.beyond(MANY, HIGH, usual.high, NORMAL_MORE),
+            Kindness::Gentle => {
+                let bound = |usual: Duration| usual.mul_f64(GENTLE_TIMES) + GENTLE_MORE;
+                let high = self.beyond(PLENTY, HIGH, usual.high, bound(usual.high));
+                high.or_else(|| self.beyond(MANY, 0.5, usual.median, bound(usual.median)))
+            }
+        }
+    }
+
+    fn beyond(&self, enough: usize, quantile: f64, usual: Duration, bound: Duration) -> Option<Slowness> {
+        // Nobody need answer for this to be known.
+        if self.silence > bound.max(SILENCE_MIN) {
+            return Some(Slowness { took: self.silence, usual });
+        }
+        if self.recent.len() < enough {
+            return None;
+        }
+        let took = self.quantile(quantile);
+        (took > bound).then_some(Slowness { took, usual })
+    }
+
+    fn quantile(&self, share: f64) -> Duration {
+        let mut times: Vec<Duration> = self.recent.iter().map(|(_, took)| *took).collect();
+        times.sort_unstable();
+        let last = times.len().saturating_sub(1);
+        times.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The answers of so long count. Before the line begins they are kept for longer.
+const SPAN: Duration = Duration::from_millis(700);
+const SPAN_BEFORE: Duration = Duration::from_secs(5);
+
+/// Answers from which a slow server is told; from which one that is a little slower in the middle is, and among the slow
+/// ones, of which there are few.
+const ENOUGH: usize = 5;
+const MANY: usize = 20;
+const PLENTY: usize = 50;
+const ANSWERS_MAX: usize = 512;
+
+/// The slow ones among the answers.
+const HIGH: f64 = 0.9;
+
+/// A question that is out for less says nothing yet.
+const SILENCE_MIN: Duration = Duration::from_millis(20);
+
+/// A full copy itself makes a server answer later: its batches stand in line before the question.
+const NORMAL_QUANTILE: f64 = 0.75;
+const NORMAL_TIMES: u32 = 3;
+const NORMAL_MORE: Duration = Duration::from_millis(40);
+
+const GENTLE_TIMES: f64 = 1.2;
+/// The clock of a busy machine alone makes such a difference.
+const GENTLE_MORE: Duration = Duration::from_micros(30);
+
+/// Of a new usual, at each look.
+const DRIFT: f64 = 0.002;
