@@ -18,7 +18,7 @@ pub struct Budget {
 /// Bytes taken from a [`Budget`].
 #[derive(Debug)]
 pub struct Share {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Budget {
@@ -34,7 +34,7 @@ impl Budget {
     /// [`Error::LineStopped`] when the budget was [closed](Self::close).
     pub async fn take(&self, bytes: usize) -> Result<Share> {
         let permit = Arc::clone(&self.room).acquire_many_owned(self.clamped(bytes)).await;
-        permit.map(|permit| Share { _permit: permit }).map_err(|_| Error::LineStopped)
+        permit.map(|permit| Share { permit }).map_err(|_| Error::LineStopped)
     }
 
     /// [`take`](Self::take) for a thread of its own, within a runtime.
@@ -43,7 +43,7 @@ impl Budget {
     /// As [`take`](Self::take).
     pub fn take_blocking(&self, bytes: usize) -> Result<Share> {
         match Arc::clone(&self.room).try_acquire_many_owned(self.clamped(bytes)) {
-            Ok(permit) => Ok(Share { _permit: permit }),
+            Ok(permit) => Ok(Share { permit }),
             Err(_) => Handle::current().block_on(self.take(bytes)),
         }
     }
@@ -55,6 +55,14 @@ impl Budget {
 
     fn clamped(&self, bytes: usize) -> u32 {
         u32::try_from(bytes).unwrap_or(u32::MAX).min(self.size)
+    }
+}
+
+impl Share {
+    /// Gives back what is more than `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        let surplus = self.permit.num_permits().saturating_sub(bytes);
+        drop(self.permit.split(surplus));
     }
 }
 
@@ -77,6 +85,17 @@ mod tests {
         drop(small);
         drop(huge.await.unwrap());
         behind.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_can_be_given_back() {
+        let budget = Budget::new(100);
+        let mut share = budget.take(90).await.unwrap();
+        share.shrink(200);
+        share.shrink(30);
+        let other = budget.take(70).await.unwrap();
+        drop((share, other));
+        drop(budget.take(100).await.unwrap());
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use crate::flow::{Budget, Share};
 use crate::receiver::Shared;
 use crate::receiver::crowd::Place;
 use crate::sink::{Answers, Outlet, RedisSink, Sink};
-use crate::wire::{self, Failure, Hello, Incoming, Reader, Refusal, Welcome, Writer};
+use crate::wire::{self, Arrived, Failure, Hello, Incoming, Reader, Refusal, Welcome, Writer};
 use crate::{Error, Result};
 
 /// Serves a connection to its end. `place` is that among those who have not shown yet who they are.
@@ -163,8 +163,9 @@ async fn read(
             _ = stopping.wait_for(|stopping| *stopping) => return Ok(Read::UntilStopped),
         };
         let Some(announced) = announced else { return Ok(Read::All) };
-        let share = budget.take(usize::try_from(announced.size).unwrap_or(usize::MAX)).await?;
-        let batch = incoming.batch(announced).await?;
+        let mut share = budget.take(announced.memory_max()).await?;
+        let Arrived { batch, memory } = incoming.batch(announced).await?;
+        share.shrink(memory);
         if decoded.send((batch, share)).await.is_err() {
             // Whoever applies has failed, and knows why.
             return std::future::pending().await;

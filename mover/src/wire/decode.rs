@@ -10,14 +10,15 @@ use super::encode::{INSERT, POP, PUSH, REMOVE_ELEMENT, SET_ELEMENT, TRIM};
 use super::error::{Error, Result, malformed};
 use crate::batch::{Batch, Patch, Steps, Write};
 
-/// Decodes a whole batch. Its writes and elements themselves take `limit` bytes at most, beside the user's.
-pub(super) fn decode(input: Bytes, limit: usize) -> Result<Batch> {
+/// Decodes a whole batch. Its writes and elements themselves take `limit` bytes at most, beside the user's; how many they
+/// do is given back too.
+pub(super) fn decode(input: Bytes, limit: usize) -> Result<(Batch, usize)> {
     let mut decoder = Decoder { input, room: limit };
     let mut batch = Batch::default();
     while decoder.input.has_remaining() {
         batch.push(decoder.write()?);
     }
-    Ok(batch)
+    Ok((batch, limit - decoder.room))
 }
 
 struct Decoder {
@@ -205,7 +206,7 @@ mod tests {
         fn writes_round_trip(writes in writes(), large in 1usize..64) {
             let batch = batch(writes);
             let bytes = bytes_of(&batch, large);
-            let back = decode(bytes.clone(), 1 << 20).unwrap();
+            let (back, _) = decode(bytes.clone(), 1 << 20).unwrap();
             // By their bytes: a score that is no number equals nothing.
             prop_assert_eq!(bytes_of(&back, usize::MAX), bytes);
             prop_assert_eq!(back.size(), batch.size());
@@ -223,7 +224,7 @@ mod tests {
 
         #[test]
         fn whatever_comes_is_no_panic(bytes: Vec<u8>) {
-            if let Ok(batch) = decode(bytes.clone().into(), 1 << 20) {
+            if let Ok((batch, _)) = decode(bytes.clone().into(), 1 << 20) {
                 prop_assert_eq!(bytes_of(&batch, usize::MAX), bytes);
             }
         }
@@ -252,7 +253,8 @@ mod tests {
     fn many_empty_elements_find_no_room() {
         let mut bytes = vec![PIECE, 1, b'k', 0, 0, SET, 0xff, 0x7f];
         bytes.resize(bytes.len() + 0x3fff, 0);
-        assert!(decode(bytes.clone().into(), 1 << 20).is_ok());
+        let (_, taken) = decode(bytes.clone().into(), 1 << 20).unwrap();
+        assert!(taken >= 0x3fff * size_of::<Bytes>(), "{taken}");
         assert!(decode(bytes.into(), 1 << 16).is_err());
     }
 }

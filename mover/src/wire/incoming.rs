@@ -33,7 +33,26 @@ pub(crate) struct Incoming<R> {
 pub(crate) struct Announced {
     header: Header,
     /// How many bytes it has, uncompressed. That is below the limit.
-    pub(crate) size: u64,
+    size: usize,
+}
+
+/// A batch that has come whole.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) batch: Batch,
+    /// Bytes of memory that it takes.
+    pub(crate) memory: usize,
+}
+
+impl Announced {
+    /// Bytes of memory that it may take: itself, and as many elements as may be in it.
+    pub(crate) fn memory_max(&self) -> usize {
+        self.size + self.elements_max()
+    }
+
+    fn elements_max(&self) -> usize {
+        self.size.saturating_mul(ELEMENT_GROWTH).min(ELEMENTS_SIZE_MAX)
+    }
 }
 
 impl<R: AsyncRead + Unpin> Incoming<R> {
@@ -63,7 +82,8 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         match size {
             0 => Err(malformed("a batch of nothing")),
             _ if size > self.limit => Err(Error::TooLarge { size, limit: self.limit }),
-            _ => Ok(Some(Announced { header, size })),
+            // The limit is one of memory, so what is below it is a size.
+            _ => Ok(Some(Announced { header, size: size as usize })),
         }
     }
 
@@ -71,10 +91,11 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     ///
     /// # Errors
     /// As [`announced`](Self::announced).
-    pub(crate) async fn batch(&mut self, announced: Announced) -> Result<Batch> {
+    pub(crate) async fn batch(&mut self, announced: Announced) -> Result<Arrived> {
+        let elements_max = announced.elements_max();
         let Announced { mut header, size } = announced;
         // The size was checked. The memory is only touched as far as bytes come.
-        let mut whole = vec![0; size as usize];
+        let mut whole = vec![0; size];
         let mut at = 0;
         loop {
             let raw = &mut whole[at..at + header.raw as usize];
@@ -100,7 +121,8 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             }
             header = next;
         }
-        decode(Bytes::from(whole), self.limit as usize)
+        let (batch, elements) = decode(Bytes::from(whole), elements_max)?;
+        Ok(Arrived { batch, memory: size + elements })
     }
 
     /// The stream itself, when there is nothing more to be taken from it.
@@ -158,6 +180,12 @@ pub(crate) async fn answer(reader: &mut (impl AsyncRead + Unpin), job: u64) -> R
         _ => Err(Error::Unexpected { what: "it answers nothing" }),
     }
 }
+
+/// A write or an element has a few bytes at least, and takes so many times as much in memory at most.
+const ELEMENT_GROWTH: usize = 64;
+
+/// No sender of ours has more elements in a batch than take a quarter of this.
+const ELEMENTS_SIZE_MAX: usize = 32 << 20;
 
 /// The largest answer: one that tells of a failure, with the name of a key in it.
 const ANSWER_MAX: usize = 64 << 10;

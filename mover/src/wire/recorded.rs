@@ -35,7 +35,7 @@ pub async fn received(stream: &[u8], job: u64, limit: u64) -> (Vec<Batch>, Optio
             Err(error) => return (batches, Some(error)),
         };
         match batch {
-            Ok(batch) => batches.push(batch),
+            Ok(arrived) => batches.push(arrived.batch),
             Err(error) => return (batches, Some(error)),
         }
     }

@@ -102,7 +102,7 @@ async fn received(stream: &[u8]) -> (Vec<Batch>, Result<(), Error>) {
     loop {
         match incoming.announced().await {
             Ok(Some(announced)) => match incoming.batch(announced).await {
-                Ok(batch) => batches.push(batch),
+                Ok(arrived) => batches.push(arrived.batch),
                 Err(error) => return (batches, Err(error)),
             },
             Ok(None) => return (batches, Ok(())),
