@@ -106,7 +106,7 @@ impl Convergence {
     }
 
     /// Why it does not converge, if for a whole window the rest of the log has not become shorter and is too long to be
-    /// there in a second.
+    /// followed in a few seconds.
     pub(super) fn outrun(&self) -> Option<Outrun> {
         let (first, last) = self.ends()?;
         if last.at - first.at < WINDOW.mul_f64(0.9) {
@@ -175,7 +175,7 @@ const STEP: Duration = Duration::from_millis(500);
 const SHRUNK: f64 = 0.95;
 
 /// A rest that is followed in less time than this is no rest.
-const LAG_SECONDS_MIN: f64 = 1.0;
+const LAG_SECONDS_MIN: f64 = 5.0;
 
 /// Whoever follows so much faster than the log grows catches up in the end.
 const KEEPS_UP: f64 = 0.98;
