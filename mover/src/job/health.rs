@@ -213,7 +213,7 @@ impl Load {
         }
     }
 
-    /// Looks once; the target's memory, if that has an end.
+    /// Looks once; the target's memory, if it tells.
     async fn look(&mut self, watch: &Watch) -> Result<Option<Memory>> {
         let mut client = self.target.client();
         let memory = memory(&client.info("memory").await?);
@@ -263,11 +263,11 @@ impl Load {
     }
 }
 
-/// What a Redis says; a Pika has no such bound.
+/// What a Redis says, for which 0 is no bound. A Pika says nothing of it.
 fn memory(info: &Info) -> Option<Memory> {
     let number = |name| info.get(name)?.parse().ok();
-    let memory = Memory { used: number("used_memory")?, max: number("maxmemory")? };
-    (memory.max > 0).then_some(memory)
+    let bound = |max| if max == 0 { u64::MAX } else { max };
+    Some(Memory { used: number("used_memory")?, max: bound(number("maxmemory")?) })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -311,7 +311,8 @@ mod tests {
         let info = |max: &str| Info::from_text(format!("# Memory\r\nused_memory:970\r\nmaxmemory:{max}\r\n"));
         let full = memory(&info("1000")).unwrap();
         assert!(full == Memory { used: 970, max: 1000 } && full.is_full());
-        assert_eq!(memory(&info("0")), None);
+        // A bound that is lifted must be seen, too.
+        assert_eq!(memory(&info("0")), Some(Memory { used: 970, max: u64::MAX }));
         assert_eq!(memory(&Info::from_text("")), None);
     }
 }
