@@ -74,18 +74,23 @@ impl Dirty {
 
     /// Takes those keys out for which this is so.
     pub(super) fn remove(&mut self, is_one: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
-        self.take(is_one).into_iter().map(|wanted| wanted.key).collect()
+        self.take(usize::MAX, is_one).into_iter().map(|wanted| wanted.key).collect()
     }
 
-    /// Takes out what is to be read of those keys for which this is so.
-    pub(super) fn take(&mut self, is_due: impl Fn(&[u8]) -> bool) -> Vec<Wanted> {
+    /// Takes out what is to be read of those keys for which this is so, until it has so many bytes.
+    pub(super) fn take(&mut self, bytes: usize, is_due: impl Fn(&[u8]) -> bool) -> Vec<Wanted> {
         let Self { keys, size } = self;
-        let due = keys.extract_if(|key, _| is_due(key));
-        due.map(|(key, part)| {
-            *size -= key_size(&key) + part.size();
-            Wanted { key, extent: part.into() }
-        })
-        .collect()
+        let mut taken = 0;
+        let due = keys.extract_if(|key, part| {
+            let is_taken = taken < bytes && is_due(key);
+            if is_taken {
+                taken += key_size(key) + part.size();
+            }
+            is_taken
+        });
+        let due: Vec<Wanted> = due.map(|(key, part)| Wanted { key, extent: part.into() }).collect();
+        *size -= taken;
+        due
     }
 }
 
@@ -174,12 +179,14 @@ mod tests {
         let mut dirty = Dirty::default();
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into()]));
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into(), "b".into()]));
-        let [Wanted { extent: Extent::Elements(elements), .. }] = &dirty.take(|_| true)[..] else { panic!("one key") };
+        let [Wanted { extent: Extent::Elements(elements), .. }] = &dirty.take(usize::MAX, |_| true)[..] else {
+            panic!("one key")
+        };
         assert_eq!(elements.len(), 2);
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into()]));
         dirty.insert(&"h".into(), Extent::Whole);
         dirty.insert(&"h".into(), Extent::Elements(vec!["c".into()]));
-        assert_eq!(dirty.take(|_| true), [Wanted::whole("h")]);
+        assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted::whole("h")]);
         assert!(dirty.is_empty());
     }
 
@@ -189,10 +196,10 @@ mod tests {
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into(), "b".into()]));
         dirty.insert(&"i".into(), Extent::Elements(vec!["a".into()]));
         let size = dirty.size();
-        assert_eq!(dirty.take(|key| key == b"i").len(), 1);
+        assert_eq!(dirty.take(usize::MAX, |key| key == b"i").len(), 1);
         assert!(dirty.size() < size && dirty.len() == 1);
         dirty.insert(&"h".into(), Extent::Whole);
-        assert_eq!(dirty.take(|_| true), [Wanted::whole("h")]);
+        assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted::whole("h")]);
         assert_eq!(dirty.size(), 0);
     }
 
@@ -202,7 +209,7 @@ mod tests {
         dirty.insert(&"k".into(), push("a"));
         dirty.insert(&"k".into(), Extent::Elements(vec!["a".into()]));
         dirty.insert(&"k".into(), push("b"));
-        assert_eq!(dirty.take(|_| true), [Wanted::whole("k")]);
+        assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted::whole("k")]);
     }
 
     #[test]
@@ -212,7 +219,7 @@ mod tests {
         dirty.insert(&"z".into(), Extent::Cut { elements: vec!["a".into()], cut: Cut::LOW });
         dirty.insert(&"z".into(), Extent::Cut { elements: vec![], cut: Cut { low: Some(3.0), high: None } });
         let extent = Extent::Cut { elements: vec!["a".into()], cut: Cut { low: Some(3.0), high: None } };
-        assert_eq!(dirty.take(|_| true), [Wanted { key: "z".into(), extent }]);
+        assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted { key: "z".into(), extent }]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Follower {
     /// Reads on in the log. How many keys of these slots were written since the last drain; behind a fence there are none.
     pub(super) async fn strays(&mut self, slots: &SlotSet) -> Result<usize> {
         let end = self.end()?;
-        while self.tail.position() < end && !self.collect().await?.1 {}
+        while self.tail.position() < end && !self.collect(usize::MAX).await?.1 {}
         Ok(self.dirty.keys().filter(|key| slots.contains(self.slot_count.slot_of(key))).count())
     }
 
@@ -271,7 +271,7 @@ impl Follower {
         self.gate.admit().await?;
         let begin = Instant::now();
         self.gauge.begin();
-        let (changes, at_end) = self.collect().await?;
+        let (changes, at_end) = self.collect(self.full()).await?;
         let wanted = self.take_due();
         let read = wanted.len();
         self.gauge.log_read(self.readers.needed(read));
@@ -300,7 +300,7 @@ impl Follower {
         }
         let from = self.end()?;
         let Self { readers, gauge, tail, changes, reach, .. } = self;
-        let (again, unsettled) = readers.read(wanted, || gauge.look(tail, *changes, reach.is_some())).await?;
+        let (again, unsettled) = readers.read(wanted, || gauge.look(tail, *changes, is_held_back(reach))).await?;
         again.into_iter().for_each(|wanted| self.dirty.insert(&wanted.key, wanted.extent));
         self.wait_for_log(unsettled, from).await
     }
@@ -329,36 +329,40 @@ impl Follower {
     }
 
     fn look(&mut self) -> Result<()> {
-        self.gauge.look(&mut self.tail, self.changes, self.reach.is_some())
+        self.gauge.look(&mut self.tail, self.changes, is_held_back(&self.reach))
     }
 
     /// What the next round reads: all that is dirty, or all of it that the copy has passed.
     fn take_due(&mut self) -> Vec<Wanted> {
-        match self.reach.clone() {
-            None => self.dirty.take(|_| true),
-            Some(reach) => self.dirty.take(|key| reach.has_passed(key)),
+        match &self.reach {
+            None => self.dirty.take(self.round_size, |_| true),
+            Some(reach) => self.dirty.take(self.round_size, |key| reach.has_passed(key)),
         }
     }
 
-    /// Reads the log into the dirty set; whether its end was reached.
-    async fn collect(&mut self) -> Result<(u64, bool)> {
-        let outcome = self.read_log().await?;
+    /// Bytes of keys and elements with which the next round has enough.
+    fn full(&self) -> usize {
+        match self.reach {
+            // What the copy has not come to stays in there.
+            Some(_) => HELD_BACK_SIZE,
+            None => self.round_size,
+        }
+    }
+
+    /// Reads the log into the dirty set, until that is full or the log's end is reached; whether it is.
+    async fn collect(&mut self, full: usize) -> Result<(u64, bool)> {
+        let outcome = self.read_log(full).await?;
         self.waiting.reached(self.tail.position());
         Ok(outcome)
     }
 
-    async fn read_log(&mut self) -> Result<(u64, bool)> {
+    async fn read_log(&mut self, full: usize) -> Result<(u64, bool)> {
         if self.flush_due {
             if self.reach.is_some() {
                 return Ok((0, false));
             }
             self.flush().await?;
         }
-        let full = match self.reach {
-            // What the copy has not come to stays in there.
-            Some(_) => HELD_BACK_SIZE,
-            None => self.dirty.size() + self.round_size,
-        };
         let (mut changes, mut items) = (0, 0);
         while self.dirty.size() < full && items < ROUND_ITEMS {
             items += 1;
@@ -409,6 +413,11 @@ impl Follower {
         info!(purged, "the source was flushed, and so were these slots at the target");
         Ok(())
     }
+}
+
+/// Whether the copy still keeps changes back.
+fn is_held_back(reach: &Option<Arc<Reach>>) -> bool {
+    reach.as_ref().is_some_and(|reach| !reach.is_over())
 }
 
 /// Between two rounds while there is time: each costs the source a reading of every key that changed.

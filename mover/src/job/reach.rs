@@ -49,6 +49,11 @@ impl Reach {
         }
     }
 
+    /// Whether the copy has nothing more to say at all.
+    pub(super) fn is_over(&self) -> bool {
+        (0..self.instances.len()).all(|instance| matches!(*self.place(instance), Place::End))
+    }
+
     fn place(&self, instance: usize) -> MutexGuard<'_, Place> {
         // Plain data: whoever panicked with it has not left it half done.
         self.instances[instance].lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,6 +75,9 @@ mod tests {
             assert_eq!(reach.has_passed(key.as_bytes()), instance(key) == 0 && &key[..] <= "50", "{key}");
         }
         reach.ended(1);
+        assert!(!reach.is_over());
         assert!(keys.iter().all(|key| instance(key) == 0 || reach.has_passed(key.as_bytes())));
+        reach.ended(0);
+        assert!(reach.is_over());
     }
 }

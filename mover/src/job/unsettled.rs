@@ -115,7 +115,7 @@ mod tests {
     impl Trial {
         fn pass(&mut self, extent: Extent, end: BinlogOffset) -> Vec<Extent> {
             self.waiting.pass(&"k".into(), extent, end, &mut self.dirty);
-            self.dirty.take(|_| true).into_iter().map(|wanted| wanted.extent).collect()
+            self.dirty.take(usize::MAX, |_| true).into_iter().map(|wanted| wanted.extent).collect()
         }
 
         fn is_exact(&self) -> bool {
