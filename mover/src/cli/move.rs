@@ -20,7 +20,7 @@ use crate::cli::routing::{Course, Kind, RoutingArgs};
 use crate::cli::signal::stop_signal;
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
-use crate::job::{Job, JobOptions, Status};
+use crate::job::{Job, JobOptions, Report, Status};
 use crate::routing::{Hooks, RoutingControl};
 
 #[derive(Args, Debug)]
@@ -143,21 +143,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let progress = job.progress();
     let _limits_file = args.limits.watch(&control);
     let display = display::Display::start(Arc::clone(&progress));
-    let mut running = std::pin::pin!(job.run());
-    let outcome = tokio::select! {
-        outcome = &mut running => outcome,
-        () = stop_signal() => {
-            eprintln!("stopping at the next safe point; once more stops at once");
-            control.cancel();
-            tokio::select! {
-                outcome = &mut running => outcome,
-                () = stop_signal() => {
-                    eprintln!("stopped at once: the source's settings and our directories there are left as they are");
-                    return Ok(ExitCode::from(super::CANCELLED));
-                }
-            }
-        }
-    };
+    let Some(outcome) = run_until_stopped(job).await else { return Ok(ExitCode::from(super::CANCELLED)) };
     display.end().await;
     if let Err(error) = &outcome {
         tell_what_is_left(&progress.status());
@@ -174,6 +160,26 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         false => summary::print(&report),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the job, and cancels it at the first signal; nothing comes of it when there is a second one.
+async fn run_until_stopped(job: Job) -> Option<crate::Result<Report>> {
+    let control = job.control();
+    let mut running = std::pin::pin!(job.run());
+    tokio::select! {
+        outcome = &mut running => return Some(outcome),
+        () = stop_signal() => {
+            eprintln!("stopping at the next safe point; once more stops at once");
+            control.cancel();
+        }
+    }
+    tokio::select! {
+        outcome = &mut running => Some(outcome),
+        () = stop_signal() => {
+            eprintln!("stopped at once: the source's settings and our directories there are left as they are");
+            None
+        }
+    }
 }
 
 /// The routing layer under guard, once the fences of earlier moves are settled. A person needs no guard.
