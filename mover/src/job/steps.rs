@@ -46,18 +46,20 @@ impl Steps {
     /// elements need not be pushed.
     fn drop_earlier_trim(&mut self, step: &ListStep) {
         let Some((end, kept)) = cap(step) else { return };
-        let [.., earlier, ListStep::Push { end: pushed, elements, .. }] = &mut self.steps[..] else { return };
-        if *pushed != end {
-            return;
-        }
-        let surplus = elements.len().saturating_sub(kept);
-        self.size -= elements.drain(..surplus).map(|element| element_cost(&element)).sum::<usize>();
-        if cap(earlier).is_some_and(|(earlier_end, earlier_kept)| earlier_end == end && earlier_kept >= kept)
-            && let Some(push) = self.steps.pop()
-            && let Some(earlier) = self.steps.pop()
+        let is_one = |earlier: &ListStep| cap(earlier).is_some_and(|(side, count)| side == end && count >= kept);
+        if let [.., earlier, ListStep::Push { end: pushed, .. }] = &self.steps[..]
+            && *pushed == end
+            && is_one(earlier)
+            && let (Some(push), Some(earlier)) = (self.steps.pop(), self.steps.pop())
         {
             self.size -= cost(&earlier) + cost(&push);
             self.push(push);
+        }
+        if let Some(ListStep::Push { end: pushed, elements, .. }) = self.steps.last_mut()
+            && *pushed == end
+        {
+            let surplus = elements.len().saturating_sub(kept);
+            self.size -= elements.drain(..surplus).map(|element| element_cost(&element)).sum::<usize>();
         }
     }
 }
