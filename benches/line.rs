@@ -18,114 +18,129 @@
 mod support {
     pub(crate) mod cpu;
     pub(crate) mod dump;
+    #[expect(dead_code, reason = "its memory is measured elsewhere")]
+    pub(crate) mod receiving;
     pub(crate) mod redis_server;
     pub(crate) mod rounds;
 }
 
 use std::cell::Cell;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use mover::batch::Write;
 use mover::dialect::HyperLogLogPolicy;
 use mover::endpoint::Endpoint;
 use mover::flow::{Budget, Control, Line, Throttle};
+use mover::job::copy;
 use mover::sink::{Sink, Target};
-use mover::source::Known;
+use mover::wire::Compression;
 use mover::{JobOptions, Side};
 use replication::{SlotCount, SlotSet};
-use snapshot::{Checkpoint, Part, Piece, ScanRequest, Summary};
-use tokio::task::JoinSet;
+use snapshot::Checkpoint;
 
+use crate::support::receiving::Receiving;
 use crate::support::redis_server::RedisServer;
 use crate::support::{cpu, dump, rounds};
 
 fn main() -> Result<()> {
+    // `cargo bench` adds an argument of its own.
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
     let server = RedisServer::start()?;
-    compare(&server, "strings of 100 B", "strings-16B-100B-1M", 100, 1_000_000)?;
-    compare(&server, "strings of 16 KB", "strings-16B-16KB-40k", 16 << 10, 40_000)
+    for case in CASES.iter().filter(|case| case.what.contains(&*filter)) {
+        case.run(&server)?;
+    }
+    Ok(())
 }
+
+struct Case {
+    what: &'static str,
+    dump: &'static str,
+    value: usize,
+    keys: u64,
+    through: Option<Compression>,
+}
+
+const CASES: [Case; 5] = [
+    Case::strings("100 B", "strings-16B-100B-1M", 100, 1_000_000, None),
+    Case::strings("16 KB", "strings-16B-16KB-40k", 16 << 10, 40_000, None),
+    Case::strings("100 B by receiver, zstd", "strings-16B-100B-1M", 100, 1_000_000, Some(Compression::Zstd(1))),
+    Case::strings("100 B by receiver, off", "strings-16B-100B-1M", 100, 1_000_000, Some(Compression::Off)),
+    Case::strings("16 KB by receiver, auto", "strings-16B-16KB-40k", 16 << 10, 40_000, Some(Compression::Auto)),
+];
 
 const ROUNDS: usize = 5;
 
 /// As many as Pika has.
 const INSTANCES: usize = 3;
 
-fn compare(server: &RedisServer, what: &str, name: &str, value: usize, keys: u64) -> Result<()> {
-    let dir = dump::made_once(name, INSTANCES, keys, |number, rows| {
-        // As long as the keys of `redis-benchmark`, and all different because the factor is prime to 10^12.
-        let key = format!("key:{:012}", number * 618_033_988_749 % 1_000_000_000_000);
-        rows.string(key.as_bytes(), &dump::json(number, value));
-    })?;
-    let checkpoint = Arc::new(Checkpoint::open(&dir, SlotCount::CODIS, Some(INSTANCES))?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (our_cost, their_cost) = (Cost::default(), Cost::default());
-    let ours = || {
-        server.flush()?;
-        our_cost.of(server, keys, || {
-            let begin = Instant::now();
-            let copied = runtime.block_on(copy(&checkpoint, server))?;
-            let rate = keys as f64 / begin.elapsed().as_secs_f64();
-            ensure!(copied == keys && server.keys()? == keys, "{copied} keys were copied, not {keys}");
-            Ok(rate)
-        })
-    };
-    let theirs = || {
-        server.flush()?;
-        their_cost.of(server, keys, || server.benchmark(value, keys))
-    };
-    rounds::compare(what, "keys", ROUNDS, ours, theirs)?;
-    println!("    processor time for a key: ours {our_cost}; theirs {their_cost}");
-    Ok(())
+impl Case {
+    const fn strings(
+        what: &'static str,
+        dump: &'static str,
+        value: usize,
+        keys: u64,
+        through: Option<Compression>,
+    ) -> Self {
+        Self { what, dump, value, keys, through }
+    }
+
+    fn run(&self, server: &RedisServer) -> Result<()> {
+        let Self { what, value, keys, .. } = *self;
+        let dir = dump::made_once(self.dump, INSTANCES, keys, |number, rows| {
+            // As long as the keys of `redis-benchmark`, and all different because the factor is prime to 10^12.
+            let key = format!("key:{:012}", number * 618_033_988_749 % 1_000_000_000_000);
+            rows.string(key.as_bytes(), &dump::json(number, value));
+        })?;
+        let checkpoint = Arc::new(Checkpoint::open(&dir, SlotCount::CODIS, Some(INSTANCES))?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let receiving = self.through.map(|_| Receiving::start(server)).transpose()?;
+        let through = receiving.as_ref().zip(self.through);
+        let (our_cost, their_cost) = (Cost::default(), Cost::default());
+        let ours = || {
+            server.flush()?;
+            our_cost.of(server, keys, || {
+                let begin = Instant::now();
+                let copied = runtime.block_on(copied(&checkpoint, server, through))?;
+                let rate = keys as f64 / begin.elapsed().as_secs_f64();
+                ensure!(copied == keys && server.keys()? == keys, "{copied} keys were copied, not {keys}");
+                Ok(rate)
+            })
+        };
+        let theirs = || {
+            server.flush()?;
+            their_cost.of(server, keys, || server.benchmark(value, keys))
+        };
+        rounds::compare(what, "keys", ROUNDS, ours, theirs)?;
+        println!("    processor time for a key: ours {our_cost}; theirs {their_cost}");
+        Ok(())
+    }
 }
 
-/// What `job::copy` does.
-async fn copy(checkpoint: &Arc<Checkpoint>, server: &RedisServer) -> Result<u64> {
+async fn copied(
+    checkpoint: &Arc<Checkpoint>,
+    server: &RedisServer,
+    through: Option<(&Receiving, Compression)>,
+) -> Result<u64> {
     let endpoint = Endpoint::parse(Side::Target, &server.address(), None).map_err(anyhow::Error::msg)?;
     let target = Target::connect(&endpoint, SlotCount::CODIS, HyperLogLogPolicy::Refuse).await?;
     let options = JobOptions::new(SlotSet::all(SlotCount::CODIS));
+    let receiver = match through {
+        Some((receiving, compression)) => Some(receiving.greeted(&target, compression).await?),
+        None => None,
+    };
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for _ in 0..options.lanes {
-        sinks.push(Box::new(target.sink().await?));
+        sinks.push(match &receiver {
+            Some(receiver) => Box::new(receiver.sink().await?),
+            None => Box::new(target.sink().await?),
+        });
     }
     let memory = Budget::new(options.line_memory());
     let line = Line::start(sinks, &Control::new(), &Arc::new(Throttle::new(options.rate)), memory);
-    let known = Arc::new(Known::new());
-    let mut scans = JoinSet::new();
-    for instance in 0..checkpoint.instances() {
-        let (checkpoint, known) = (Arc::clone(checkpoint), Arc::clone(&known));
-        let request = ScanRequest::new(options.slots.clone());
-        let mut feed = line.feed();
-        scans.spawn_blocking(move || {
-            let mut outcome = Ok(());
-            let summary = checkpoint.scan(instance, &request, |piece| {
-                learn(&known, &piece);
-                outcome = feed.push_blocking(Write::Piece(piece));
-                match outcome {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            })?;
-            outcome?;
-            feed.flush_blocking()?;
-            Ok::<Summary, anyhow::Error>(summary)
-        });
-    }
-    let mut keys = 0;
-    while let Some(scanned) = scans.join_next().await {
-        keys += scanned??.keys;
-    }
-    line.watermark().reached(&line.watermark().mark()).await?;
+    let keys = copy(checkpoint, &options, &line).await?;
     line.finish().await?;
     Ok(keys)
-}
-
-fn learn(known: &Known, piece: &Piece) {
-    if piece.part == Part::Whole && piece.body.len() > 1 {
-        known.learn_copied(&piece.key, piece.body.kind(), piece.body.len(), piece.expire_at.is_some());
-    }
 }
 
 /// The processor time that some runs took, on both ends of the connection.

@@ -16,27 +16,27 @@
 mod support {
     #[expect(dead_code, reason = "no dump is made here, only values")]
     pub(crate) mod dump;
+    pub(crate) mod receiving;
     #[expect(dead_code, reason = "there is another yardstick here")]
     pub(crate) mod redis_server;
 }
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use mover::batch::Write;
 use mover::dialect::HyperLogLogPolicy;
 use mover::endpoint::Endpoint;
 use mover::flow::{Budget, Control, Line, Throttle};
-use mover::sink::{Receiver, ReceiverOptions, Sink, Target};
+use mover::sink::{Sink, Target};
 use mover::wire::Compression;
 use mover::{Side, SlotCount};
 use snapshot::{Body, Part, Piece};
 
 use crate::support::dump;
+use crate::support::receiving::Receiving;
 use crate::support::redis_server::RedisServer;
 
 fn main() -> Result<()> {
@@ -128,47 +128,6 @@ fn string(key: String, value: Bytes) -> Write {
 /// Bytes that do not become smaller.
 fn noise(size: usize) -> Vec<u8> {
     (0..size as u64 / 8).flat_map(|number| dump::scrambled(number).to_le_bytes()).collect()
-}
-
-/// A running `slotmover receive`.
-struct Receiving {
-    process: Child,
-    address: String,
-}
-
-impl Receiving {
-    fn start(server: &RedisServer) -> Result<Self> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
-            .args(["receive", "--listen", "127.0.0.1:0", "--target", &server.address()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().context("it has an output")?).read_line(&mut line)?;
-        let address = line.split(' ').nth(2).context("it says where it listens")?.to_owned();
-        Ok(Self { process, address })
-    }
-
-    async fn greeted(&self, target: &Target, compression: Compression) -> Result<Receiver> {
-        let endpoint = Endpoint::parse(Side::Receiver, &self.address, None).map_err(anyhow::Error::msg)?;
-        let options = ReceiverOptions { endpoint, token: None, tls: None, compression };
-        Ok(Receiver::connect(options, target).await?)
-    }
-
-    /// The most memory that it ever had, in KiB.
-    fn memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux counts it")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        // One that has ended already needs no end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 const ROUNDS: usize = 2;

@@ -24,6 +24,16 @@ pub(super) struct Copied {
     pub(super) findings: Vec<String>,
 }
 
+/// The copy alone, as a job does it: for whoever measures it.
+///
+/// # Errors
+/// What stopped the scan or the line.
+#[doc(hidden)]
+pub async fn copy(checkpoint: &Arc<Checkpoint>, options: &JobOptions, line: &Line) -> Result<u64> {
+    let reach = Arc::new(Reach::new(checkpoint.instances(), options.slot_count));
+    run(checkpoint, options, line, &Arc::new(Known::new()), &reach).await.map(|copied| copied.keys)
+}
+
 /// Copies the wanted slots and returns when the target has answered for all of it. `reach` says how far it has come.
 pub(super) fn run(
     checkpoint: &Arc<Checkpoint>,

@@ -27,6 +27,8 @@ mod verify;
 
 pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
 pub use convergence::ChangeRates;
+#[doc(hidden)]
+pub use copy::copy;
 pub use options::{CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
