@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The copy of a dump into a real Redis against `redis-benchmark` on the same server.
+//! The copy of a dump into a real Redis, straight and through a receiver, against `redis-benchmark` on the same server.
 //!
-//! Ours: scan, feed, four lanes, a `SET` for each key, as a job copies. Theirs: `redis-benchmark -t set -P 64 -c 4` with
-//! values of the same size and as many keys, which it need not read from anywhere. The server is emptied before each run.
+//! Ours: scan, feed, four lanes, a `SET` for each key, as a job copies; a receiver is a process of its own beside them.
+//! Theirs: `redis-benchmark -t set -P 64 -c 4` with values of the same size and as many keys, which it need not read from
+//! anywhere. The server is emptied before each run. An argument chooses the cases that have it in their names.
 //!
-//! Measured on 2026-11-22 on 2 cores of a machine that was shared but mostly free (`ours / theirs`: keys per second):
+//! Measured on 2026-11-26 on 2 cores of a machine that was shared but mostly free (`ours / theirs`: keys per second):
 //!
 //! | Strings of | ours / theirs | ratio, all rounds | processor time for a key: ours, theirs, the server |
 //! |---|---|---|---|
-//! | 100 B | 788k / 841k | 0.94, 0.81 to 1.08 | 0.86 us, 0.36 us, 1.2 us |
-//! | 16 KB | 35k / 51k | 0.70, 0.63 to 0.74 | 28 us, 7 us, 19 us |
+//! | 100 B | 805k / 747k | 1.07, 1.00 to 1.16 | 0.69 us, 0.39 us, 1.2 us |
+//! | 16 KB | 41.6k / 47.9k | 0.85, 0.81 to 0.89 | 25 us, 6.5 us, 16 us |
+//! | 100 B, by receiver, zstd | 594k / 708k | 0.84, 0.81 to 0.87 | 0.92 us and the receiver, 0.23 us, 1.3 us |
+//! | 100 B, by receiver, off | 626k / 689k | 0.93, 0.88 to 0.99 | 0.65 us and the receiver, 0.25 us, 1.3 us |
+//! | 16 KB, by receiver, auto | 26.6k / 44.4k | 0.58, 0.56 to 0.62 | 34 us and the receiver, 6.8 us, 18 us |
 //!
-//! With 100 B the server needs more processor time than we do and limits both. With 16 KB our own time does, where two
-//! cores are all there is: they could do 42k keys per second at best. A third of it decompresses the dump, a third is
-//! spent in the kernel, a tenth copies. Batches of 256 KiB instead of 64 KiB did not help.
+//! With 100 B the server limits both: it needs more processor time than we do, and one core is its own. With 16 KB our own
+//! time does, where two cores are all there is. Of that half goes to Snappy, which unpacks the dump (a profile of the
+//! process), a quarter to the kernel, the rest to checksums and one copy. Through a receiver two more processes share the two
+//! cores, and 16 KB values cross the loopback twice.
 
 mod support {
     pub(crate) mod cpu;
