@@ -29,7 +29,7 @@ use crate::job::reach::Reach;
 use crate::job::readers::{Readers, TICK};
 use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
-use crate::source::{Known, Reread, Unsettled, Wanted};
+use crate::source::{Known, LargeStrings, Reread, Unsettled, Wanted};
 use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
@@ -43,6 +43,8 @@ pub(super) struct Follower {
     /// While the copy runs: how far it has come.
     reach: Option<Arc<Reach>>,
     readers: Readers,
+    /// Large strings are read once the copy is over, which holds some of them itself.
+    large: LargeStrings,
     watermark: Arc<Watermark>,
     /// All that was sent by the last round.
     sent: Mark,
@@ -86,7 +88,8 @@ impl Follower {
         let options = &job.options;
         let gauge = Gauge::new(from, options.spool_max.as_u64(), Arc::clone(&job.progress));
         let source = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
-        let reread = || source().against(plan.target.client());
+        let large = LargeStrings::later();
+        let reread = || source().against(plan.target.client()).taking_turns(large.clone());
         let readers = Readers::new((0..options.lanes).map(|_| (reread(), line.feed())), &gauge.at_source());
         Ok(Self {
             tail: Tail::open_spooled(spool, from)?,
@@ -97,6 +100,7 @@ impl Follower {
             known: Arc::clone(known),
             reach: None,
             readers,
+            large,
             watermark: Arc::clone(line.watermark()),
             sent: line.watermark().mark(),
             gauge,
@@ -235,6 +239,7 @@ impl Follower {
         self.reach = Some(Arc::clone(reach));
         let outcome = self.alongside_with(COPY_PAUSE, copy).await;
         self.reach = None;
+        self.large.now();
         outcome
     }
 

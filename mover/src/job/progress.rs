@@ -66,6 +66,8 @@ struct State {
     throttle: Option<Arc<Throttle>>,
     waiting: Option<(String, Instant)>,
     outrun: Option<(String, Instant)>,
+    /// When it was last logged.
+    outrun_told: Option<Instant>,
     rates: ChangeRates,
 }
 
@@ -149,6 +151,7 @@ impl Progress {
             throttle: None,
             waiting: None,
             outrun: None,
+            outrun_told: None,
             rates: ChangeRates::default(),
         };
         Self {
@@ -211,8 +214,10 @@ impl Progress {
     /// Says that the target gets no closer to the source, or that it does.
     pub(super) fn outrun(&self, why: Option<String>) {
         let mut state = self.lock();
-        if let (None, Some(why)) = (&state.outrun, &why) {
+        let is_due = state.outrun_told.is_none_or(|at| at.elapsed() > OUTRUN_AGAIN);
+        if let (None, Some(why), true) = (&state.outrun, &why, is_due) {
             tracing::warn!("{why}");
+            state.outrun_told = Some(Instant::now());
         }
         note(&mut state.outrun, why);
     }
@@ -251,6 +256,9 @@ impl Progress {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A follower at its limit falls behind now and then; the log need not have all of it.
+const OUTRUN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Changes the reason, and keeps since when there is one.
 fn note(noted: &mut Option<(String, Instant)>, why: Option<String>) {

@@ -5,6 +5,7 @@ mod cut;
 mod elements;
 mod estimate;
 mod known;
+mod large;
 mod layout;
 mod local;
 mod page;
@@ -13,6 +14,7 @@ mod reread;
 mod small;
 
 pub use known::Known;
+pub use large::LargeStrings;
 pub use layout::Layout;
 pub use local::{Local, LocalOptions, Taken};
 pub use page::Strings;

@@ -120,11 +120,17 @@ impl Paging {
     /// About how many bytes the next page has; `usual` is what elements of other keys weigh.
     pub(super) fn weight(&self, usual: &Estimate) -> usize {
         match (&self.position, self.elements) {
-            (Position::Buffer(_) | Position::Offset(_), _) => STRING_PART,
+            (Position::Buffer(_) | Position::Offset(_), _) => self.part(),
             (Position::End, _) => 0,
             (_, 0) => usual.weight(self.count),
             _ => self.estimate.weight(self.count),
         }
+    }
+
+    /// Bytes of a string that are read at once. The server reads all of it each time, so there are not too many parts; both
+    /// sides of a comparison cut strings of one length alike.
+    fn part(&self) -> usize {
+        (self.big.length / STRING_PARTS).clamp(STRING_PART, STRING_PART_MAX)
     }
 
     /// What to ask for the next page; nothing when only the piece held back is left.
@@ -148,10 +154,10 @@ impl Paging {
                 command.arg("MATCH").arg(&*self.pattern.0).arg("COUNT").arg(self.count);
             }
             Position::Buffer(buffer) => {
-                command.arg("GETRANGE").arg(key).arg(buffer.len()).arg(buffer.len() + STRING_PART - 1);
+                command.arg("GETRANGE").arg(key).arg(buffer.len()).arg(buffer.len() + self.part() - 1);
             }
             Position::Offset(offset) => {
-                command.arg("GETRANGE").arg(key).arg(*offset).arg(offset + STRING_PART - 1);
+                command.arg("GETRANGE").arg(key).arg(*offset).arg(offset + self.part() - 1);
             }
             Position::End => return None,
         }
@@ -199,7 +205,7 @@ impl Paging {
         };
         let end = before + part.len();
         let is_last = end == self.big.length;
-        if part.len() != STRING_PART.min(self.big.length - before) {
+        if part.len() != self.part().min(self.big.length - before) {
             return Ok(Step::Changed);
         }
         let body = match &mut self.position {
@@ -294,5 +300,9 @@ pub(super) const PAGE_ELEMENTS: usize = 512;
 /// Bytes that a page is meant to have.
 pub(super) const PAGE_SIZE: usize = 512 << 10;
 
-/// Bytes of a string that are read at once. Both sides of a comparison cut their strings by it.
+/// Bytes of a string that are read at once, at the least and at the most.
 pub(super) const STRING_PART: usize = 2 << 20;
+const STRING_PART_MAX: usize = 8 << 20;
+
+/// In so many parts a string is read, unless they are too small or too large.
+const STRING_PARTS: usize = 16;

@@ -25,6 +25,7 @@ use crate::source::cut::{self, CutKey};
 use crate::source::elements;
 use crate::source::estimate::Estimate;
 use crate::source::known::Known;
+use crate::source::large::{LARGE_MIN, LargeStrings, Turn};
 use crate::source::page::{Paging, ScanPattern, Step, Strings};
 use crate::source::small::Found;
 
@@ -72,13 +73,14 @@ pub struct Reread {
     target: Option<Client>,
     pattern: ScanPattern,
     strings: Strings,
+    large: Option<LargeStrings>,
 }
 
 impl Reread {
     /// A reader of the server behind `client`.
     pub fn new(client: Client, dialect: Dialect, known: Arc<Known>) -> Self {
         let (pattern, estimate) = (ScanPattern::unique(), Estimate::new());
-        Self { client, dialect, known, estimate, target: None, pattern, strings: Strings::Whole }
+        Self { client, dialect, known, estimate, target: None, pattern, strings: Strings::Whole, large: None }
     }
 
     /// Lets it ask the target which elements stand where the source lost some. Nothing else may write there, and what was
@@ -86,6 +88,12 @@ impl Reread {
     #[must_use]
     pub fn against(self, target: Client) -> Self {
         Self { target: Some(target), ..self }
+    }
+
+    /// Makes it take turns with others at large strings. Those for which it has none are to be read again.
+    #[must_use]
+    pub fn taking_turns(self, large: LargeStrings) -> Self {
+        Self { large: Some(large), ..self }
     }
 
     /// Makes it give out big strings in this way.
@@ -101,6 +109,7 @@ impl Reread {
             queue: wanted.into(),
             found: VecDeque::new(),
             big: VecDeque::new(),
+            turn: None,
             again: Vec::new(),
             unsettled: Vec::new(),
         }
@@ -132,6 +141,8 @@ pub struct Reading<'a> {
     /// Keys of known type and size that are to be read whole.
     pub(super) found: VecDeque<Found>,
     big: VecDeque<Paging>,
+    /// While a large string is among the big keys, and until all that was read has been handed on.
+    turn: Option<Turn>,
     pub(super) again: Vec<Wanted>,
     pub(super) unsettled: Vec<Unsettled>,
 }
@@ -252,6 +263,14 @@ impl Reading<'_> {
     }
 
     fn begin_paging(&mut self, key: Found) {
+        let large = self.reread.large.as_ref().filter(|_| key.string_length() >= LARGE_MIN);
+        if let Some(large) = large {
+            let turn = if self.turn.is_none() { large.turn() } else { None };
+            if turn.is_none() {
+                return self.again.push(Wanted::whole(key.into_key()));
+            }
+            self.turn = turn;
+        }
         match key.big() {
             Ok(big) => self.big.push_back(Paging::new(big, self.reread.pattern.clone(), self.reread.strings)),
             Err(key) => self.again.push(Wanted::whole(key)),

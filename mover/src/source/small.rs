@@ -50,6 +50,19 @@ impl Found {
         Ok(Big { key, kind, expire_at, last_id, length })
     }
 
+    /// Bytes of a string; none of anything else.
+    pub(super) fn string_length(&self) -> usize {
+        match self.kind {
+            Kind::String | Kind::HyperLogLog => self.length,
+            _ => 0,
+        }
+    }
+
+    /// The key.
+    pub(super) fn into_key(self) -> Bytes {
+        self.key
+    }
+
     fn elements(&self) -> usize {
         match self.kind {
             Kind::String | Kind::HyperLogLog => 0,
