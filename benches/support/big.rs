@@ -34,6 +34,11 @@ pub(crate) enum Data {
 }
 
 impl Data {
+    /// Whether it is one string, each version of which is as large as the key.
+    pub(crate) fn is_string(self) -> bool {
+        matches!(self, Self::Noise(_) | Self::Text(_))
+    }
+
     /// Makes the dump unless it is there.
     pub(crate) fn dump(self, name: &str) -> Result<PathBuf> {
         dump::made_once(&format!("memory-{name}"), INSTANCES, self.rows(), |number, rows| self.write(number, rows))
