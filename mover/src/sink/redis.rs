@@ -135,14 +135,15 @@ struct RedisOutlet {
 
 impl RedisOutlet {
     async fn send_batch(&mut self, batch: &Batch) -> Result<()> {
-        self.commands.clear();
         for write in batch.writes() {
             self.commands.render(write)?;
         }
         // Before the first byte goes: its answer may come at once.
         let expected = self.commands.take_expected();
         self.unanswered.send(expected).map_err(|_| Error::LineStopped)?;
-        self.writer.write(self.commands.bytes()).await
+        self.writer.write(self.commands.bytes()).await?;
+        self.commands.clear();
+        Ok(())
     }
 }
 

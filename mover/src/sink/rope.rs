@@ -10,6 +10,8 @@ pub(super) struct Rope {
     whole: VecDeque<Bytes>,
     open: BytesMut,
     length: usize,
+    /// Bytes that were copied since it was empty.
+    copied: usize,
 }
 
 impl Rope {
@@ -17,6 +19,7 @@ impl Rope {
     pub(super) fn put(&mut self, bytes: &[u8]) {
         self.open.put_slice(bytes);
         self.length += bytes.len();
+        self.copied += bytes.len();
     }
 
     /// Appends `bytes`, without a copy when that is worth it.
@@ -36,11 +39,14 @@ impl Rope {
         }
     }
 
-    /// Makes it empty.
+    /// Makes it empty, and keeps memory of the usual size.
     pub(super) fn clear(&mut self) {
         self.whole.clear();
         self.open.clear();
-        self.length = 0;
+        if self.copied > KEPT_MAX {
+            self.open = BytesMut::new();
+        }
+        (self.length, self.copied) = (0, 0);
     }
 }
 
@@ -78,6 +84,9 @@ impl Buf for Rope {
 
 /// From this size on a pointer and a share of a system call cost less than a copy.
 const SHARED_MIN: usize = 2 << 10;
+
+/// Whoever once sent a batch of many megabytes need not hold them for ever.
+const KEPT_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

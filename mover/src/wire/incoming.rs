@@ -34,6 +34,8 @@ pub(crate) struct Announced {
     header: Header,
     /// How many bytes it has, uncompressed. That is below the limit.
     size: usize,
+    /// What its elements may take beside that.
+    elements_max: usize,
 }
 
 /// A batch that has come whole.
@@ -47,11 +49,7 @@ pub(crate) struct Arrived {
 impl Announced {
     /// Bytes of memory that it may take: itself, and as many elements as may be in it.
     pub(crate) fn memory_max(&self) -> usize {
-        self.size + self.elements_max()
-    }
-
-    fn elements_max(&self) -> usize {
-        self.size.saturating_mul(ELEMENT_GROWTH).min(ELEMENTS_SIZE_MAX)
+        self.size + self.elements_max
     }
 }
 
@@ -82,8 +80,12 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         match size {
             0 => Err(malformed("a batch of nothing")),
             _ if size > self.limit => Err(Error::TooLarge { size, limit: self.limit }),
-            // The limit is one of memory, so what is below it is a size.
-            _ => Ok(Some(Announced { header, size: size as usize })),
+            _ => {
+                // The limit is one of memory, so what is below it is a size.
+                let size = size as usize;
+                let elements_max = size.saturating_mul(ELEMENT_GROWTH).min(self.limit as usize / ELEMENTS_SHARE);
+                Ok(Some(Announced { header, size, elements_max }))
+            }
         }
     }
 
@@ -92,8 +94,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     /// # Errors
     /// As [`announced`](Self::announced).
     pub(crate) async fn batch(&mut self, announced: Announced) -> Result<Arrived> {
-        let elements_max = announced.elements_max();
-        let Announced { mut header, size } = announced;
+        let Announced { mut header, size, elements_max } = announced;
         // The size was checked. The memory is only touched as far as bytes come.
         let mut whole = vec![0; size];
         let mut at = 0;
@@ -184,8 +185,9 @@ pub(crate) async fn answer(reader: &mut (impl AsyncRead + Unpin), job: u64) -> R
 /// A write or an element has a few bytes at least, and takes so many times as much in memory at most.
 const ELEMENT_GROWTH: usize = 64;
 
-/// No sender of ours has more elements in a batch than take a quarter of this.
-const ELEMENTS_SIZE_MAX: usize = 32 << 20;
+/// Small elements are copied when they become commands, so of the limit they may take this part. At the least memory that
+/// a receiver may have it is four times what senders of ours need.
+const ELEMENTS_SHARE: usize = 5;
 
 /// The largest answer: one that tells of a failure, with the name of a key in it.
 const ANSWER_MAX: usize = 64 << 10;
