@@ -10,8 +10,8 @@ use super::encode::{INSERT, POP, PUSH, REMOVE_ELEMENT, SET_ELEMENT, TRIM};
 use super::error::{Error, Result, malformed};
 use crate::batch::{Batch, Patch, Steps, Write};
 
-/// Decodes a whole batch. Its writes and elements themselves take `limit` bytes at most, beside the user's; how many they
-/// do is given back too.
+/// Decodes a whole batch. Its writes and elements themselves, and those of the user's bytes that are small and so copied
+/// when they become commands, take `limit` bytes at most; how many they do is given back too.
 pub(super) fn decode(input: Bytes, limit: usize) -> Result<(Batch, usize)> {
     let mut decoder = Decoder { input, room: limit };
     let mut batch = Batch::default();
@@ -133,13 +133,12 @@ impl Decoder {
     }
 
     fn take_room<T>(&mut self) -> Result<()> {
-        match self.room.checked_sub(size_of::<T>()) {
-            Some(room) => {
-                self.room = room;
-                Ok(())
-            }
-            None => Err(malformed("more elements than may be in a batch")),
-        }
+        self.take_bytes(size_of::<T>())
+    }
+
+    fn take_bytes(&mut self, bytes: usize) -> Result<()> {
+        self.room = self.room.checked_sub(bytes).ok_or(malformed("more small elements than may be in a batch"))?;
+        Ok(())
     }
 
     fn id(&mut self) -> Result<StreamId> {
@@ -148,10 +147,14 @@ impl Decoder {
 
     fn bytes(&mut self) -> Result<Bytes> {
         let count = self.count()?;
-        match count <= self.input.remaining() as u64 {
-            true => Ok(self.input.split_to(count as usize)),
-            false => Err(malformed("a length beyond the end")),
+        if count > self.input.remaining() as u64 {
+            return Err(malformed("a length beyond the end"));
         }
+        let count = count as usize;
+        if count < SMALL {
+            self.take_bytes(count)?;
+        }
+        Ok(self.input.split_to(count))
     }
 
     fn long(&mut self) -> Result<u64> {
@@ -183,6 +186,9 @@ impl Decoder {
 
 /// Counts have 35 bits: more than any frame has bytes.
 const MAX_SHIFT: u32 = 28;
+
+/// What is larger is not copied any more.
+const SMALL: usize = 4 << 10;
 
 /// Elements for which room is made before they are seen.
 const ELEMENTS_AT_ONCE: usize = 512;
