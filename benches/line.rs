@@ -16,9 +16,9 @@
 //! | 16 KB, by receiver, auto | 26.6k / 44.4k | 0.58, 0.56 to 0.62 | 34 us and the receiver, 6.8 us, 18 us |
 //!
 //! With 100 B the server limits both: it needs more processor time than we do, and one core is its own. With 16 KB our own
-//! time does, where two cores are all there is. Of that half goes to Snappy, which unpacks the dump (a profile of the
-//! process), a quarter to the kernel, the rest to checksums and one copy. Through a receiver two more processes share the two
-//! cores, and 16 KB values cross the loopback twice.
+//! time does, where two cores are all there is. In a profile of the process the largest part of that is Snappy, which unpacks
+//! the dump; checksums and one copy come far behind. Through a receiver two more processes share the two cores, and 16 KB
+//! values cross the loopback twice.
 
 mod support {
     pub(crate) mod cpu;
