@@ -10,15 +10,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mover::batch::{Batch, Steps, Write};
-use mover::dialect::HyperLogLogPolicy;
+use mover::dialect::{Dialect, HyperLogLogPolicy};
 use mover::job::{Phase, Report};
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::sink::{Sink, Target};
+use mover::source::{Known, Reread, Wanted};
 use mover::{Job, JobOptions, Side};
 use redis::Value as Reply;
 use replication::binlog::Tail;
 use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
-use snapshot::{Checkpoint, Kind, ScanRequest};
+use snapshot::{Checkpoint, Kind, Piece, ScanRequest};
 
 use crate::harness::{
     Client, Expected, RedisServer, Switchboard, Value, assert_same, contents, endpoint, fixtures, until,
@@ -352,4 +353,47 @@ async fn a_list_that_turns_into_something_else_arrives() {
     run(source.addr(), target.addr(), enough, || stop.store(true, Ordering::SeqCst)).await;
     writer.join().unwrap();
     assert_same(&contents(&mut client), &contents(&mut target.client()));
+}
+
+/// What the log says of a string is a hint. Whatever has become of it since, it is read as without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_string_is_read_as_it_is_and_not_as_it_was_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Node::start(NodeConfig::new(dir.path())).await.unwrap();
+    let mut client = Client::connect(source.addr());
+    client.run("SET plain value");
+    client.call(["SET", "empty", ""]).unwrap();
+    client.run("SET expires value EX 100000");
+    client.run("INCRBY number 9000000000000000000");
+    client.call([&b"SET"[..], b"long", &vec![b'l'; 3 << 20]]).unwrap();
+    client.call([&b"SET"[..], b"like registers", &vec![0; 1 << 17]]).unwrap();
+    client.run("PFADD registers a b");
+    client.run("HSET hash field value");
+    client.run("XADD stream 1-1 field value");
+    let keys = ["plain", "empty", "expires", "number", "long", "like registers", "registers", "hash", "stream", "none"];
+    let connection = endpoint(Side::Source, source.addr()).connect().await.unwrap();
+    let mut reread = Reread::new(connection, Dialect::Pika, Arc::new(Known::new()));
+    let whole = read(&mut reread, keys.map(Wanted::whole).into()).await;
+    assert_eq!(whole.len(), keys.len());
+    for length in [0, 4, 5, 24, 1 << 17, 1 << 20, usize::MAX] {
+        let logged = |key: &'static str| Wanted { key: key.into(), extent: Extent::Value { length } };
+        assert_eq!(read(&mut reread, keys.map(logged).into()).await, whole, "{length}");
+    }
+}
+
+/// What each key turns into: its pieces, the expiry coarsely.
+async fn read(reread: &mut Reread, wanted: Vec<Wanted>) -> BTreeMap<Vec<u8>, String> {
+    let mut reading = reread.read(wanted);
+    let mut found = BTreeMap::<Vec<u8>, String>::new();
+    while let Some(writes) = reading.next().await.unwrap() {
+        for mut write in writes {
+            if let Write::Piece(Piece { expire_at: Some(at), .. }) = &mut write {
+                at.0 /= 10_000_000;
+            }
+            found.entry(write.key().to_vec()).or_default().push_str(&format!("{write:?}"));
+        }
+    }
+    let (again, unsettled) = reading.finish();
+    assert!(again.is_empty() && unsettled.is_empty(), "{again:?} {unsettled:?}");
+    found
 }

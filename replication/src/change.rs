@@ -26,6 +26,11 @@ pub enum Change {
 pub enum Extent {
     /// All of it, its type and its expiry included.
     Whole,
+    /// All of a string, its expiry included.
+    Value {
+        /// How long it may be, in bytes; whoever finds a longer one has been told of another state of it.
+        length: usize,
+    },
     /// Only these fields, members or stream ids. That is all the command touched; but if the key had expired, nothing
     /// in the log says so, and it began a new life with them. So look again at all of a key that had an expiry.
     Elements(Vec<Bytes>),

@@ -21,7 +21,7 @@ pub(crate) fn changes(command: &Command) -> Option<Vec<Change>> {
         Shape::TwoKeys => Some(vec![key(1)?, key(2)?]),
         Shape::Keys => keys(args.get(1..)?),
         Shape::KeysAndTimeout => keys(args.get(1..args.len() - 1)?),
-        Shape::KeysWithValues => keys(args.get(1..)?.iter().step_by(2)),
+        Shape::KeysWithValues => values(args.get(1..)?),
         Shape::CountedKeys(at) => {
             let count = std::str::from_utf8(args.get(at)?).ok()?.parse().ok()?;
             keys(args.get(at + 1..)?.get(..count)?)
@@ -38,6 +38,10 @@ pub(crate) fn changes(command: &Command) -> Option<Vec<Change>> {
             }
             _ => Some(vec![key(1)?, key(2)?]),
         },
+        Shape::Value(length) => {
+            let extent = args.get(2..).and_then(length).map_or(Extent::Whole, |length| Extent::Value { length });
+            Some(vec![Change::Key { key: args.get(1)?.clone(), extent }])
+        }
         Shape::Elements(elements) => {
             let extent = args.get(2..).and_then(elements).and_then(distinct).map_or(Extent::Whole, Extent::Elements);
             Some(vec![Change::Key { key: args.get(1)?.clone(), extent }])
@@ -80,6 +84,8 @@ enum Shape {
     Stored,
     /// Source, target, member.
     MovedMember,
+    /// The string at argument one; the function says how long it may be, from what is behind the key.
+    Value(fn(&[Bytes]) -> Option<usize>),
     /// Some elements of the key at argument one; the function finds them behind the key, if it can.
     Elements(fn(&[Bytes]) -> Option<Vec<Bytes>>),
     /// Some elements of the key at argument one, and unnamed ones at its ends.
@@ -105,8 +111,10 @@ fn shape(name: &[u8]) -> Option<Shape> {
 
         "FLUSHDB" | "FLUSHALL" | "SWAPDB" | "PKPATTERNMATCHDEL" | "SLOTSCLEANUP" => Shape::Everything,
 
-        "SET" | "SETNX" | "SETEX" | "PSETEX" | "PKSETEXAT" | "GETSET" | "GETDEL" | "GETEX" | "APPEND" => Shape::Key(1),
-        "SETRANGE" | "SETBIT" | "BITFIELD" | "INCR" | "INCRBY" | "INCRBYFLOAT" | "DECR" | "DECRBY" => Shape::Key(1),
+        "SET" | "SETNX" | "GETSET" => Shape::Value(|rest| Some(rest.first()?.len())),
+        "SETEX" | "PSETEX" | "PKSETEXAT" => Shape::Value(|rest| Some(rest.get(1)?.len())),
+        "INCR" | "INCRBY" | "INCRBYFLOAT" | "DECR" | "DECRBY" => Shape::Value(|_| Some(NUMBER_LENGTH)),
+        "GETDEL" | "GETEX" | "APPEND" | "SETRANGE" | "SETBIT" | "BITFIELD" => Shape::Key(1),
         "DELVX" | "SETVX" | "PFADD" | "PFMERGE" | "RESTORE" | "MOVE" => Shape::Key(1),
         "EXPIRE" | "PEXPIRE" | "EXPIREAT" | "PEXPIREAT" | "PERSIST" => Shape::Key(1),
         "LPUSH" | "RPUSH" | "LPUSHX" | "RPUSHX" | "LPOP" | "RPOP" => Shape::List,
@@ -145,9 +153,22 @@ fn shape(name: &[u8]) -> Option<Shape> {
 /// No name in the table is longer.
 const NAME_MAX: usize = 32;
 
+/// Most numbers are no longer. Those that are cost their reader a second look.
+const NUMBER_LENGTH: usize = 24;
+
 fn keys<'a>(keys: impl IntoIterator<Item = &'a Bytes>) -> Option<Vec<Change>> {
     let keys = distinct(keys.into_iter().cloned().collect())?;
     Some(keys.into_iter().map(Change::whole).collect())
+}
+
+/// `key value [key value ...]`
+fn values(rest: &[Bytes]) -> Option<Vec<Change>> {
+    let (pairs, rest) = rest.as_chunks();
+    let change = |[key, value]: &[Bytes; 2]| {
+        let extent = Extent::Value { length: value.len() };
+        Change::Key { key: key.clone(), extent }
+    };
+    (rest.is_empty() && !pairs.is_empty()).then(|| pairs.iter().map(change).collect())
 }
 
 /// Each one once, in their order; `None` when there are none.
@@ -249,7 +270,7 @@ mod tests {
     use super::HashSet;
     use crate::{Change, Command, Cut, Effect, Extent};
 
-    /// An effect in short: `key` is whole, `key(a b)` is elements, `*` is all, `?` stands before an unknown command.
+    /// An effect in short: `key` is whole, `key=3` is a string of that length, `key(a b)` is elements, `*` is all, `?` stands before an unknown command.
     fn effect(text: &str) -> String {
         let command = Command::new(text.split(' ').map(str::to_owned));
         let (mark, changes) = match Effect::of(&command) {
@@ -261,6 +282,7 @@ mod tests {
         let show = |change: &Change| match change {
             Change::All => "*".to_owned(),
             Change::Key { key, extent: Extent::Whole } => text(key),
+            Change::Key { key, extent: Extent::Value { length } } => format!("{}={length}", text(key)),
             Change::Key { key, extent: Extent::Elements(elements) } => {
                 let elements: Vec<String> = elements.iter().map(|element| text(element)).collect();
                 format!("{}({})", text(key), elements.join(" "))
@@ -369,9 +391,24 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_string_is_told() {
+        expect(&[
+            ("SET k value", "k=5"),
+            ("set k value EX 100", "k=5"),
+            ("SETNX k v", "k=1"),
+            ("GETSET k vv", "k=2"),
+            ("SETEX k 100 vvv", "k=3"),
+            ("pksetexat k 0 v", "k=1"),
+            ("INCRBY k 5", "k=24"),
+            ("MSET k v l ww", "k=1 l=2"),
+            ("SET k", "k"),
+            ("SETEX k 100", "k"),
+        ]);
+    }
+
+    #[test]
     fn keys_are_found() {
         expect(&[
-            ("pksetexat k 0 v", "k"),
             ("APPEND k v", "k"),
             ("SETBIT k 1 1", "k"),
             ("expireat k 1795329537", "k"),
@@ -382,7 +419,6 @@ mod tests {
             ("PFADD k a b", "k"),
             ("DEL k", "k"),
             ("UNLINK k l k", "k l"),
-            ("MSET k v l w", "k l"),
             ("RENAME k l", "k l"),
             ("RPOPLPUSH k l", "k l"),
             ("BLPOP k l 0", "k l"),

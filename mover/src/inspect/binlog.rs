@@ -59,7 +59,9 @@ fn json_item(item: &Item) -> Value {
     let encoded = |bytes: &Bytes| base64(bytes).to_string();
     let change = |change: &Change| match change {
         Change::All => json!("all"),
-        Change::Key { key, extent: Extent::Whole | Extent::Steps(_) } => json!({ "key": encoded(key) }),
+        Change::Key { key, extent: Extent::Whole | Extent::Value { .. } | Extent::Steps(_) } => {
+            json!({ "key": encoded(key) })
+        }
         Change::Key { key, extent: Extent::Cut { elements, .. } } => {
             let elements: Vec<_> = elements.iter().map(encoded).collect();
             json!({ "key": encoded(key), "elements": elements, "cut": true })
@@ -108,7 +110,9 @@ fn text_item(item: &Item, out: &mut dyn Write) -> io::Result<()> {
     for change in &changes {
         match change {
             Change::All => out.write_all(b" everything")?,
-            Change::Key { key, extent: Extent::Whole | Extent::Steps(_) } => write!(out, " {}", shortened(key))?,
+            Change::Key { key, extent: Extent::Whole | Extent::Value { .. } | Extent::Steps(_) } => {
+                write!(out, " {}", shortened(key))?;
+            }
             Change::Key { key, extent: Extent::Elements(elements) } => {
                 write!(out, " {elements} of {}", shortened(key), elements = elements.len())?;
             }

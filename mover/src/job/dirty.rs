@@ -17,6 +17,7 @@ pub(super) struct Dirty {
 #[derive(Debug)]
 enum Part {
     All,
+    Value { length: usize },
     Elements(Elements),
     Steps(Steps),
 }
@@ -98,6 +99,7 @@ impl Part {
     fn of(extent: Extent) -> Self {
         let mut part = match extent {
             Extent::Whole => return Self::All,
+            Extent::Value { length } => return Self::Value { length },
             Extent::Elements(_) | Extent::Cut { .. } => Self::Elements(Elements::default()),
             Extent::Steps(_) => Self::Steps(Steps::default()),
         };
@@ -108,6 +110,7 @@ impl Part {
     fn add(&mut self, extent: Extent) {
         match (&mut *self, extent) {
             (Self::All, _) => {}
+            (Self::Value { length: known }, Extent::Value { length }) => *known = length,
             (Self::Elements(known), Extent::Elements(elements)) => known.add(&elements, Cut::default()),
             (Self::Elements(known), Extent::Cut { elements, cut }) => known.add(&elements, cut),
             (Self::Steps(known), Extent::Steps(steps)) => steps.into_iter().for_each(|step: ListStep| known.push(step)),
@@ -119,7 +122,7 @@ impl Part {
     /// Bytes of memory, about.
     fn size(&self) -> usize {
         match self {
-            Self::All => 0,
+            Self::All | Self::Value { .. } => 0,
             Self::Elements(elements) => elements.size,
             Self::Steps(steps) => steps.size(),
         }
@@ -142,6 +145,7 @@ impl From<Part> for Extent {
     fn from(part: Part) -> Self {
         match part {
             Part::All => Self::Whole,
+            Part::Value { length } => Self::Value { length },
             Part::Elements(Elements { names, cut, .. }) => {
                 let elements = names.into_iter().collect();
                 match cut == Cut::default() {

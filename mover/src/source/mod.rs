@@ -12,6 +12,7 @@ mod page;
 mod reply;
 mod reread;
 mod small;
+mod value;
 
 pub use known::Known;
 pub use large::LargeStrings;

@@ -28,6 +28,7 @@ use crate::source::known::Known;
 use crate::source::large::{LARGE_MIN, LargeStrings, Turn};
 use crate::source::page::{Paging, ScanPattern, Step, Strings};
 use crate::source::small::Found;
+use crate::source::value::LoggedValue;
 
 /// A key to be read, and how much of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -151,6 +152,7 @@ pub struct Reading<'a> {
 #[derive(Default)]
 struct Group {
     whole: Vec<Bytes>,
+    values: Vec<LoggedValue>,
     by_element: Vec<(Bytes, Kind, Vec<Bytes>)>,
     cuts: Vec<CutKey>,
 }
@@ -208,6 +210,7 @@ impl Reading<'_> {
             self.queue.retain(|wanted| !changed.contains(&wanted.key));
             group.whole.extend(changed);
         }
+        group.whole.extend(self.read_values(group.values, writes).await?);
         for key in &group.whole {
             self.reread.known.forget(key);
         }
@@ -224,11 +227,20 @@ impl Reading<'_> {
     fn sort(&mut self, writes: &mut Vec<Write>) -> Group {
         let mut group = Group::default();
         let mut budget = self.reread.estimate.elements(READ_SIZE).min(ELEMENTS_AT_ONCE);
+        let mut value_budget = READ_SIZE;
         for _ in 0..GROUP_KEYS {
             let Some(Wanted { key, extent }) = self.queue.pop_front() else { break };
             let kind = |elements: &[Bytes]| self.reread.known.kind(&key, elements.len());
             match extent {
                 Extent::Whole => group.whole.push(key),
+                Extent::Value { length } if length > VALUE_MAX => group.whole.push(key),
+                Extent::Value { length } => {
+                    group.values.push(LoggedValue { key, length });
+                    value_budget = value_budget.saturating_sub(length);
+                    if value_budget == 0 {
+                        break;
+                    }
+                }
                 Extent::Steps(steps) => match steps.first() {
                     Some(first) if self.reread.known.may_step(&key, first) => put_steps(&key, steps, writes),
                     Some(_) => group.whole.push(key),
@@ -362,6 +374,9 @@ pub(super) const READ_SIZE: usize = 2 << 20;
 
 /// Elements of which the sizes are guessed in one pipeline. Should all of them be of a megabyte for once, memory holds.
 pub(super) const ELEMENTS_AT_ONCE: usize = 256;
+
+/// A longer string is read as any other key, its length first.
+const VALUE_MAX: usize = READ_SIZE / 2;
 
 /// Bytes of the steps of a list that travel as one write.
 const STEPS_SIZE: usize = 32 << 10;

@@ -8,6 +8,7 @@ use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
 use crate::Result;
 use crate::batch::Write;
 use crate::dialect::Dialect;
+use crate::endpoint::Endpoint;
 use crate::source::estimate::Estimate;
 use crate::source::page::{Big, STRING_PART};
 use crate::source::reply::{self, Read};
@@ -26,14 +27,29 @@ pub(super) struct Found {
 
 /// The answer to PTTL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ttl {
+pub(super) enum Ttl {
     None,
     Until(UnixMillis),
     /// The key is gone, the server says; a read decides.
     Gone,
 }
 
+impl Ttl {
+    pub(super) fn of_reply(endpoint: &Endpoint, asked: UnixMillis, reply: Value) -> Result<Self> {
+        Ok(match reply::integer(endpoint, "PTTL", reply)? {
+            -1 => Self::None,
+            left @ 1.. => Self::Until(UnixMillis(asked.0 + left.unsigned_abs())),
+            _ => Self::Gone,
+        })
+    }
+}
+
 impl Found {
+    /// A string that was read already.
+    pub(super) fn string(key: Bytes, ttl: Ttl) -> Self {
+        Self { key, kind: Kind::String, ttl, length: 0, last_id: StreamId::default() }
+    }
+
     /// Whether it is read at once, together with others.
     pub(super) fn is_small(&self) -> bool {
         match self.kind {
@@ -103,11 +119,7 @@ impl Reading<'_> {
         let endpoint = self.reread.client.endpoint().clone();
         for key in keys {
             let (kind, ttl) = (replies.next().unwrap_or_default(), replies.next().unwrap_or_default());
-            let ttl = match reply::integer(&endpoint, "PTTL", ttl)? {
-                -1 => Ttl::None,
-                left @ 1.. => Ttl::Until(UnixMillis(asked.0 + left.unsigned_abs())),
-                _ => Ttl::Gone,
-            };
+            let ttl = Ttl::of_reply(&endpoint, asked, ttl)?;
             let Some(kind) = reply::kind(&endpoint, kind)? else {
                 writes.push(Write::Remove(key));
                 continue;
@@ -181,7 +193,7 @@ impl Reading<'_> {
     }
 
     /// Tells HyperLogLogs from strings.
-    async fn read_strings(&mut self, strings: Vec<(Found, Body)>, writes: &mut Vec<Write>) -> Result<()> {
+    pub(super) async fn read_strings(&mut self, strings: Vec<(Found, Body)>, writes: &mut Vec<Write>) -> Result<()> {
         let doubtful = |body: &Body| self.reread.dialect == Dialect::Pika && matches!(body.size(), 0 | REGISTERS);
         let mut pipeline = Pipeline::new();
         for (key, _) in strings.iter().filter(|(_, body)| doubtful(body)) {

@@ -135,7 +135,7 @@ fn changes_after_the_cut() -> BTreeMap<Vec<u8>, Option<BTreeSet<Vec<u8>>>> {
             let Change::Key { key, extent } = change else { panic!("this log has no flush") };
             let known = told.entry(key.to_vec()).or_insert_with(|| Some(BTreeSet::new()));
             match extent {
-                Extent::Whole | Extent::Steps(_) | Extent::Cut { .. } => *known = None,
+                Extent::Whole | Extent::Value { .. } | Extent::Steps(_) | Extent::Cut { .. } => *known = None,
                 Extent::Elements(elements) => {
                     known.iter_mut().for_each(|known| known.extend(elements.iter().map(|element| element.to_vec())));
                 }
