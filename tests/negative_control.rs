@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use mover::sandbox::demo::{Demo, DemoOptions, DemoReport};
+use mover::Error;
+use mover::sandbox::demo::{Demo, DemoError, DemoOptions, DemoReport};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_notice_when_the_drain_is_left_out() {
@@ -20,7 +21,13 @@ async fn clients_of_a_codis_notice_it_too() {
 async fn assert_noticed(codis: bool) {
     let mut seen = Vec::new();
     for seed in 1..=SEEDS {
-        let report = run(seed, codis, true).await;
+        let report = match run(seed, codis, true).await {
+            Ok(report) => report,
+            // A step that comes late may not fit a list any more that clients have changed at the target. The mover has
+            // noticed then, not the clients.
+            Err(DemoError::Move(Error::Reply { .. })) => continue,
+            Err(error) => panic!("seed {seed}: {error}"),
+        };
         seen.push(report.client.wrong_values);
         if report.client.wrong_values > 0 {
             assert!(!report.is_clean(), "seed {seed}: wrong values, and yet it says it was clean");
@@ -34,7 +41,7 @@ async fn assert_noticed(codis: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_see_nothing_when_it_is_not() {
     for seed in 1..=2 {
-        let report = run(seed, false, false).await;
+        let report = run(seed, false, false).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(report.is_clean(), "seed {seed}: {:?}", report.client);
         assert_eq!(report.job.slots, usize::from(SLOTS));
         assert_eq!(report.job.fence_ms.count, usize::from(SLOTS));
@@ -43,11 +50,11 @@ async fn clients_see_nothing_when_it_is_not() {
 }
 
 /// Many writers and many switches: each is another chance for a write to fall between log and fence.
-async fn run(seed: u64, codis: bool, skip_drain: bool) -> DemoReport {
+async fn run(seed: u64, codis: bool, skip_drain: bool) -> Result<DemoReport, DemoError> {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(options(seed, codis, skip_drain, dir.path())).await.unwrap();
     let job = demo.job();
-    Box::pin(demo.run(job)).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"))
+    Box::pin(demo.run(job)).await
 }
 
 fn options(seed: u64, codis: bool, skip_drain: bool, dir: &Path) -> DemoOptions {
