@@ -1,106 +1,183 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients of a Redis that keep to a schedule, and how long they waited.
+//!
+//! One thread drives all connections and never sleeps: a timer would be as coarse as what is to be measured. Requests are
+//! sent when they are due, whether or not earlier ones have been answered, so a server that stands still is seen by all
+//! that are due meanwhile.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::cores;
 
 /// Clients that read and write keys with this tag, half of each.
 #[derive(Clone)]
 pub(crate) struct Load {
-    pub(crate) address: String,
+    pub(crate) address: SocketAddr,
     pub(crate) tag: String,
 }
 
 /// What they saw.
 pub(crate) struct Seen {
-    /// Requests per second that were answered.
+    /// Requests that were answered, in a second.
     pub(crate) rate: f64,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+    /// Nanoseconds from when a request was due until it was answered.
+    pub(crate) waits: Histogram<u64>,
+}
+
+/// Clients that run.
+pub(crate) struct Running(JoinHandle<Result<Seen>>);
+
+struct Client {
+    stream: TcpStream,
+    /// When the request that is out was due.
+    due: Instant,
+    /// Bytes of its answer that have not come yet.
+    missing: usize,
 }
 
 impl Load {
-    /// Runs them, at `rate` requests per second in all or as fast as they can.
+    /// Writes all keys once, so that every answer has a known length.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        let mut connection = redis::Client::open(format!("redis://{}", self.address))?.get_connection()?;
+        let mut pipeline = redis::pipe();
+        for number in 0..KEYS {
+            pipeline.cmd("SET").arg(self.key(number)).arg(value()).ignore();
+        }
+        Ok(pipeline.query(&mut connection)?)
+    }
+
+    /// Runs them, at `rate` requests per second in all or each as fast as it is answered.
     pub(crate) fn run(&self, rate: Option<f64>, length: Duration) -> Result<Seen> {
+        cores::keep_on(None, 1)?;
+        let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(CLIENTS));
         let begin = Instant::now();
-        let step = rate.map(|rate| Duration::from_secs_f64(CLIENTS as f64 / rate));
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let load = self.clone();
-                // Their turns are spread over a step.
-                let first = begin + step.unwrap_or_default() * number as u32 / CLIENTS as u32;
-                std::thread::spawn(move || load.client(number, first, step, begin + length))
-            })
-            .collect();
-        let mut all = histogram()?;
-        for client in clients {
-            all.add(client.join().map_err(|_| anyhow!("a client panicked"))??)?;
-        }
-        let quantile = |share| Duration::from_nanos(all.value_at_quantile(share));
-        let rate = all.len() as f64 / begin.elapsed().as_secs_f64();
-        Ok(Seen { rate, p50: quantile(0.5), p99: quantile(0.99) })
-    }
-
-    fn client(&self, number: usize, first: Instant, step: Option<Duration>, end: Instant) -> Result<Histogram<u64>> {
-        let stream = TcpStream::connect(&self.address)?;
-        stream.set_nodelay(true)?;
-        let (mut stream, mut waits) = (BufReader::new(stream), histogram()?);
-        let value = "v".repeat(100);
-        let mut due = first;
-        for turn in 0_usize.. {
+        let mut clients = self.connect(&poll)?;
+        let requests = self.requests();
+        let mut idle: VecDeque<usize> = (0..CLIENTS).collect();
+        let step = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        let (mut due, mut sent, end) = (begin, 0, begin + length);
+        let mut waits = histogram()?;
+        while due < end || idle.len() < CLIENTS {
             let now = Instant::now();
-            if let (Some(step), true) = (step, turn > 0) {
-                due += step;
-            } else if step.is_none() {
-                due = now;
+            while due <= now
+                && due < end
+                && let Some(client) = idle.pop_front()
+            {
+                let (request, answer) = &requests[sent % requests.len()];
+                clients[client].send(due, request, *answer)?;
+                sent += 1;
+                due = if rate.is_some() { due + step } else { now };
             }
-            if due >= end {
-                break;
+            poll.poll(&mut events, Some(Duration::ZERO))?;
+            for event in &events {
+                let Token(index) = event.token();
+                if let Some(wait) = clients[index].receive()? {
+                    waits.record(u64::try_from(wait.as_nanos())?)?;
+                    idle.push_back(index);
+                }
             }
-            std::thread::sleep(due.saturating_duration_since(now));
-            // Who is not late counts from when he really sent: how long a sleep lasts is not the server's doing.
-            let late = due < now;
-            let from = if late { due } else { Instant::now() };
-            let key = format!("{{{}}}:{}", self.tag, (turn * CLIENTS + number) % KEYS);
-            let request = match turn % 2 {
-                0 => format!("SET {key} {value}\r\n"),
-                _ => format!("GET {key}\r\n"),
-            };
-            stream.get_mut().write_all(request.as_bytes())?;
-            answer(&mut stream)?;
-            waits.record(u64::try_from(from.elapsed().as_nanos())?)?;
+            ensure!(now < end + OVERTIME, "the server does not answer");
         }
-        Ok(waits)
+        Ok(Seen { rate: sent as f64 / begin.elapsed().as_secs_f64(), waits })
+    }
+
+    /// Runs them on a thread of their own.
+    pub(crate) fn spawn(&self, rate: f64, length: Duration) -> Running {
+        let load = self.clone();
+        Running(std::thread::spawn(move || load.run(Some(rate), length)))
+    }
+
+    fn connect(&self, poll: &Poll) -> Result<Vec<Client>> {
+        let client = |index| {
+            let stream = std::net::TcpStream::connect(self.address)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
+            Ok(Client { stream, due: Instant::now(), missing: 0 })
+        };
+        (0..CLIENTS).map(client).collect()
+    }
+
+    /// All requests, and the length of the answer to each.
+    fn requests(&self) -> Vec<(String, usize)> {
+        let (value, get_answer) = (value(), value().len() + "$100\r\n\r\n".len());
+        let both = |number: usize| {
+            let key = self.key(number);
+            [(format!("SET {key} {value}\r\n"), "+OK\r\n".len()), (format!("GET {key}\r\n"), get_answer)]
+        };
+        (0..KEYS).flat_map(both).collect()
+    }
+
+    fn key(&self, number: usize) -> String {
+        format!("{{{}}}:{number}", self.tag)
     }
 }
 
-fn answer(stream: &mut BufReader<TcpStream>) -> Result<()> {
-    let mut line = String::new();
-    stream.read_line(&mut line)?;
-    ensure!(line.ends_with("\r\n") && !line.starts_with('-'), "the server answered {line:?}");
-    if let Some(length) = line.strip_prefix('$').map(|length| length.trim().parse::<i64>()).transpose()?
-        && let Ok(length) = usize::try_from(length)
-    {
-        let mut value = vec![0; length + 2];
-        stream.read_exact(&mut value)?;
+impl Running {
+    /// What they saw, once their time is over.
+    pub(crate) fn join(self) -> Result<Seen> {
+        self.0.join().map_err(|_| anyhow!("the clients panicked"))?
     }
-    Ok(())
 }
 
-fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
+impl Client {
+    fn send(&mut self, due: Instant, request: &str, answer: usize) -> Result<()> {
+        (self.due, self.missing) = (due, answer);
+        // Nothing else is on its way, so there is room.
+        Ok(self.stream.write_all(request.as_bytes())?)
+    }
+
+    /// How long the answer took, once all of it is there.
+    fn receive(&mut self) -> Result<Option<Duration>> {
+        let mut text = [0; 512];
+        let length = match self.stream.read(&mut text) {
+            Ok(0) => bail!("the server has hung up"),
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let is_sound = length <= self.missing && text[0] != b'-';
+        ensure!(is_sound, "the server answered {}", text[..length].escape_ascii());
+        self.missing -= length;
+        Ok((self.missing == 0).then(|| self.due.elapsed()))
+    }
+}
+
+impl Seen {
+    /// Of so large a part of the requests, the time that they took at most.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.waits.value_at_quantile(share))
+    }
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}/s p50 {:.0?} p99 {:.0?}", self.rate, self.p50, self.p99)
+        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| self.quantile(share));
+        write!(f, "{:.0}/s p50 {p50:.0?} p99 {p99:.0?} p99.9 {p999:.0?}", self.rate)
     }
 }
 
-const CLIENTS: usize = 8;
+pub(crate) fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
+}
+
+fn value() -> String {
+    "v".repeat(100)
+}
+
+const CLIENTS: usize = 50;
 const KEYS: usize = 10_000;
+
+/// How long the last answers may take.
+const OVERTIME: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@
 //! ([`crate::sink`]).
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
@@ -199,18 +199,6 @@ impl Client {
         Err(Error::Login { side: self.endpoint.side, address: self.endpoint.address(), fault })
     }
 
-    /// How long the server takes to read what is not there: what a client's cheapest command takes. Any answer is one.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] when there is none.
-    pub async fn answer_time(&mut self) -> Result<Duration> {
-        let mut question = Pipeline::with_capacity(1);
-        question.cmd("EXISTS").arg(NO_KEY);
-        let begin = Instant::now();
-        self.ask_all(&mut question).await?;
-        Ok(begin.elapsed())
-    }
-
     /// The sections of `INFO` as one text.
     ///
     /// # Errors
@@ -261,9 +249,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may take to answer. A page of a big key behind a compaction may take seconds; a minute without
 /// a byte is a broken peer.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A key that nobody has. On a Pika a PING need not wait for those who read and write, and this must.
-const NO_KEY: &str = "slotmover:nothing";
 
 /// Keys in one page: short enough that SCAN does not hold the server's other clients.
 ///

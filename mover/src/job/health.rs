@@ -5,6 +5,7 @@
 //! and its pending compactions are not in its INFO.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, warn};
 
-use crate::endpoint::{Client, Endpoint, Info};
+use crate::endpoint::{Endpoint, Info};
 use crate::flow::{Cause, Control, Gate, Kindness, Memory, Observation, Pace, Replicas, Throttle};
 use crate::job::plan::Plan;
+use crate::job::probe::Probe;
 use crate::sink::Target;
 use crate::{Error, Result, Side};
 
@@ -62,8 +64,8 @@ impl Health {
         {
             let asked = Arc::new(Mutex::new(None));
             silences.push((side, Arc::clone(&asked)));
-            let probe = Probe { side, endpoint, asked, watch: Arc::clone(&watch), gate: gate.clone() };
-            tasks.spawn(probe.run());
+            let asker = Asker { side, endpoint, asked, watch: Arc::clone(&watch), gate: gate.clone() };
+            tasks.spawn(asker.run());
         }
         tasks.spawn(load.run(Arc::clone(&watch), control.clone()));
         tasks.spawn(Arc::clone(&watch).regulate(silences, control.clone()));
@@ -134,7 +136,7 @@ impl Watch {
 type Asked = Arc<Mutex<Option<Instant>>>;
 
 /// Asks one server all the time how fast it answers.
-struct Probe {
+struct Asker {
     side: Side,
     endpoint: Endpoint,
     asked: Asked,
@@ -142,35 +144,28 @@ struct Probe {
     gate: Gate,
 }
 
-impl Probe {
+impl Asker {
     async fn run(self) {
-        let mut client: Option<Client> = None;
         loop {
-            let connected = match client.as_mut() {
-                Some(connected) => connected,
-                None => {
-                    lock(&self.asked).get_or_insert_with(Instant::now);
-                    match self.endpoint.connect().await {
-                        Ok(connected) => client.insert(connected),
-                        Err(error) => {
-                            debug!(%error, "cannot ask the {} how it is", self.side);
-                            sleep(AGAIN).await;
-                            continue;
-                        }
-                    }
-                }
+            lock(&self.asked).get_or_insert_with(Instant::now);
+            let error = match Probe::connect(&self.endpoint).await {
+                Ok(probe) => self.ask(probe).await,
+                Err(error) => error,
             };
+            debug!(%error, "the {} did not say how it is", self.side);
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Asks until there is no answer.
+    async fn ask(&self, mut probe: Probe) -> io::Error {
+        loop {
             *lock(&self.asked) = Some(Instant::now());
-            match connected.answer_time().await {
-                Ok(took) => {
-                    *lock(&self.asked) = None;
-                    self.watch.pace().observe(Observation::Answer(self.side, took));
-                }
-                Err(error) => {
-                    debug!(%error, "the {} did not say how it is", self.side);
-                    client = None;
-                }
+            match probe.answer_time().await {
+                Ok(took) => self.watch.pace().observe(Observation::Answer(self.side, took)),
+                Err(error) => return error,
             }
+            *lock(&self.asked) = None;
             sleep(if self.gate.kind() == Kindness::Gentle { STEP_GENTLE } else { STEP }).await;
         }
     }

@@ -16,6 +16,7 @@ mod health;
 mod late;
 mod options;
 mod plan;
+mod probe;
 mod progress;
 mod reach;
 mod readers;

@@ -301,7 +301,8 @@ const LOOSE: Duration = Duration::from_secs(2);
 /// How long `gentle` tells of a slow answer.
 const TOLD: Duration = Duration::from_secs(2);
 
-const FLOOR_GENTLE: f64 = 128.0 * 1024.0;
+/// For a Redis about a hundredth of a core.
+const FLOOR_GENTLE: f64 = 512.0 * 1024.0;
 const FLOOR_NORMAL: f64 = 1024.0 * 1024.0;
 
 /// What clients write must find its way, or the move never ends.
