@@ -195,6 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn of_strings_the_newest_length_counts_until_more_is_in_doubt() {
+        let mut dirty = Dirty::default();
+        for extent in [Extent::Value { length: 100 }, Extent::Value { length: 5 }] {
+            dirty.insert(&"s".into(), extent);
+        }
+        let five = Wanted { key: "s".into(), extent: Extent::Value { length: 5 } };
+        assert_eq!(dirty.take(usize::MAX, |_| true), [five]);
+        for other in [Extent::Whole, Extent::Elements(vec!["a".into()]), push("a")] {
+            dirty.insert(&"s".into(), Extent::Value { length: 5 });
+            dirty.insert(&"s".into(), other.clone());
+            assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted::whole("s")]);
+            dirty.insert(&"s".into(), other);
+            dirty.insert(&"s".into(), Extent::Value { length: 5 });
+            assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted::whole("s")]);
+        }
+    }
+
+    #[test]
     fn what_is_not_due_stays() {
         let mut dirty = Dirty::default();
         dirty.insert(&"h".into(), Extent::Elements(vec!["a".into(), "b".into()]));

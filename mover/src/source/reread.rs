@@ -44,6 +44,10 @@ impl Wanted {
     pub fn whole(key: impl Into<Bytes>) -> Self {
         Self { key: key.into(), extent: Extent::Whole }
     }
+
+    fn is_value(&self) -> bool {
+        matches!(self.extent, Extent::Value { .. })
+    }
 }
 
 /// A key of which a read alone does not say all; the log must be seen to be silent about it.
@@ -105,9 +109,11 @@ impl Reread {
 
     /// Begins to read `wanted`.
     pub fn read(&mut self, wanted: Vec<Wanted>) -> Reading<'_> {
+        // Groups of values need fewer trips to the server than others, unless they are mixed.
+        let (values, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(Wanted::is_value);
         Reading {
             reread: self,
-            queue: wanted.into(),
+            queue: values.into_iter().chain(others).collect(),
             found: VecDeque::new(),
             big: VecDeque::new(),
             turn: None,
@@ -229,6 +235,9 @@ impl Reading<'_> {
         let mut budget = self.reread.estimate.elements(READ_SIZE).min(ELEMENTS_AT_ONCE);
         let mut value_budget = READ_SIZE;
         for _ in 0..GROUP_KEYS {
+            if !group.values.is_empty() && !self.queue.front().is_some_and(Wanted::is_value) {
+                break;
+            }
             let Some(Wanted { key, extent }) = self.queue.pop_front() else { break };
             let kind = |elements: &[Bytes]| self.reread.known.kind(&key, elements.len());
             match extent {
