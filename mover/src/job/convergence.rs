@@ -117,7 +117,8 @@ impl Convergence {
         let followed = per_second(last.followed - first.followed, first, last);
         let logged = per_second(last.logged - first.logged, first, last);
         let is_shrinking = (now as f64) < before as f64 * SHRUNK;
-        if is_shrinking || (now as f64) < followed * LAG_SECONDS_MIN || logged < followed * KEEPS_UP {
+        let is_short = now < LAG_MIN || (now as f64) < followed * LAG_SECONDS_MIN;
+        if is_shrinking || is_short || logged < followed * KEEPS_UP {
             return None;
         }
         let Spent { log, source, target } = self.spent;
@@ -177,6 +178,9 @@ const SHRUNK: f64 = 0.95;
 /// A rest that is followed in less time than this is no rest.
 const LAG_SECONDS_MIN: f64 = 5.0;
 
+/// Neither are so few bytes: a comparison that has the machine to itself holds rounds up for longer than they take.
+const LAG_MIN: u64 = 64 << 10;
+
 /// Whoever follows so much faster than the log grows catches up in the end.
 const KEEPS_UP: f64 = 0.98;
 
@@ -222,6 +226,7 @@ mod tests {
         assert_eq!(run(3_000_000, 3_500_000, 400_000_000, 120), None);
         assert_eq!(run(3_000_000, 10_000_000, 0, 60), None);
         assert_eq!(run(0, 3_000_000, 1_000_000_000, 60), None);
+        assert_eq!(run(700, 500, 0, 60), None, "some kilobytes");
     }
 
     #[test]
