@@ -18,7 +18,7 @@
 //! | hash of 1 KB fields, 2 GB | 67 MB | 60 and 26 MB |
 //! | string of 64 MB, noise | 151 MB | 152 and 83 MB |
 //! | string of 64 MB, JSON | 150 MB | 154 and 84 MB |
-//! | 1 million small strings | 36 MB | 36 and 23 MB |
+//! | 1 million small strings | 32 MB | 33 and 23 MB |
 //! | 20 million small strings | 60 MB | 59 and 23 MB |
 
 mod support {
