@@ -115,13 +115,14 @@ impl Approach<'_> {
                 return Ok(());
             }
             if begin.elapsed() > APPROACH_MAX {
-                let seen =
-                    format!("a drain would take about {longest:?}, more than half of the {max_lock:?} a lock may take");
+                let seen = format!(
+                    "a drain would take about {longest:.0?}, more than half of the {max_lock:?} a lock may take"
+                );
                 return Err(Setback::NotRaised(seen));
             }
             if begin.elapsed() > STEP * 20 {
                 self.progress
-                    .waits(Some(format!("the last rounds took up to {longest:?}, a drain must fit into {short:?}")));
+                    .waits(Some(format!("the last rounds took up to {longest:.0?}, a drain must fit into {short:?}")));
             }
             sleep(STEP / 5).await;
         }
