@@ -270,7 +270,8 @@ mod tests {
     use super::HashSet;
     use crate::{Change, Command, Cut, Effect, Extent};
 
-    /// An effect in short: `key` is whole, `key=3` is a string of that length, `key(a b)` is elements, `*` is all, `?` stands before an unknown command.
+    /// An effect in short: `key` is whole, `key=3` is a string of that length, `key(a b)` is elements, `*` is all, `?`
+    /// stands before an unknown command.
     fn effect(text: &str) -> String {
         let command = Command::new(text.split(' ').map(str::to_owned));
         let (mark, changes) = match Effect::of(&command) {
