@@ -6,6 +6,7 @@ ifneq ($(cache),)
 export CARGO_TARGET_DIR ?= $(cache)/slotmover/target
 endif
 
+target = $(or $(CARGO_TARGET_DIR),target)
 cargo = cargo
 ARGS ?=
 TARGET ?= command
@@ -21,15 +22,20 @@ help:
 	@echo 'make fuzz TARGET=command    looks for input that a decoder fails on; needs cargo-fuzz and a nightly toolchain'
 	@echo 'The first of them installs what a bare Debian lacks, and compiles RocksDB (about a quarter of an hour on two cores).'
 
+# Cargo goes by names and ages: what another clone built later than this one was checked out would be taken for its own.
 setup:
 	@.ci/setup
+	@mkdir -p '$(target)'
+	@test "$$(cat '$(target)/checkout' 2>/dev/null)" = '$(CURDIR)' || \
+		{ $(cargo) clean --quiet --release --locked $(addprefix -p ,mover replication snapshot) && \
+		echo '$(CURDIR)' >'$(target)/checkout'; }
 
 demo: setup
 	$(cargo) run --release --locked -p mover --bin slotmover -- demo $(ARGS)
 
 build: setup
 	$(cargo) build --release --locked -p mover --bin slotmover
-	@echo "built $(or $(CARGO_TARGET_DIR),target)/release/slotmover"
+	@echo "built $(target)/release/slotmover"
 
 test: setup
 	$(cargo) test --release --locked --workspace $(ARGS)
