@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Batches into a real Redis through a receiver, against the same batches sent to it directly; and the memory that a receiver
-//! takes.
+//! Batches into a real Redis through a receiver, against the same batches sent to it directly; and the memory that a
+//! receiver takes.
 //!
-//! All of it runs on one machine and over its loopback, so this is what frames, checksums and compression cost, not what they
-//! gain on a network. The receiver is a process of its own.
+//! All of it runs on one machine and over its loopback, so this is what frames, checksums and compression cost, not what
+//! they gain on a network. The receiver is a process of its own.
 //!
-//! Measured on 2026-11-26 on 2 cores that five builds shared, so only to compare within it: one million strings of 100 B like
-//! JSON in batches of 50 kB cost the receiver 0.42 s of processor time plain and 0.47 s with zstd, which made them 4.0 times
-//! smaller. Four lanes brought 237k to 253k keys per second straight there, 138k to 184k through a receiver without and 219k to
-//! 328k with zstd, which made the batches 3.4 times smaller, 16 KB values too. With one string of 64 MiB, noise or JSON, it took 85 MB of memory at most.
+//! Measured on 2026-11-26 on 2 cores, nothing else running, in keys per second. The values are like JSON:
+//!
+//! | values | straight | receiver, plain | `auto` | `zstd:1` | made smaller by zstd |
+//! |---|---|---|---|---|---|
+//! | 100 B | 754k to 806k | 651k to 661k | 561k to 642k | 536k to 574k | 3.4 times |
+//! | 16 KB | 37k to 38k | 29k | 24k to 29k | 17k | 3.4 times |
+//!
+//! `auto` finds at 16 KB that the cores are the limit, and all but leaves zstd out. With one string of 64 MiB, noise or
+//! JSON, the receiver took 87 MB of memory at most.
 //!
 //! A dictionary, trained on as many other values, made 64 KiB of them no smaller than zstd alone (3.47 against 3.51 times;
 //! 5.41 against 5.50 for values like a profile), and neither did level 3 (3.35, 5.31). So there is none.
