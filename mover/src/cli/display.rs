@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::job::{Phase, Progress, Status};
+use crate::job::{ChangeRates, Phase, Progress, Status};
 
 /// Shows a job's progress on standard error until it is told to end.
 pub(super) struct Display {
@@ -125,8 +125,11 @@ impl Meter {
             }
             Phase::CatchUp => {
                 let (changes, rates) = (status.changes, status.rates);
-                let rates = format!("{:.0} come in a second, {:.0} are followed", rates.come, rates.followed);
-                format!("{changes} changes followed ({rates}), {lag} of the log to go")
+                let rates = match rates == ChangeRates::default() {
+                    true => String::new(),
+                    false => format!(" ({:.0} come in a second, {:.0} are followed)", rates.come, rates.followed),
+                };
+                format!("{changes} changes followed{rates}, {lag} of the log to go")
             }
             Phase::Verify => {
                 let eta = eta(status.verified, status.expected_keys, seconds);
