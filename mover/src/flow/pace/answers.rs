@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,11 +22,18 @@ struct Usual {
     high: Duration,
 }
 
-/// An answer that is too slow, and what would not be.
+/// An answer that is too slow, and what would not be, if that is known.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Slowness {
-    pub(super) took: Duration,
-    pub(super) usual: Duration,
+    took: Duration,
+    usual: Option<Duration>,
+}
+
+impl fmt::Display for Slowness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "answers in {:.1?}", self.took)?;
+        self.usual.map_or(Ok(()), |usual| write!(f, ", {usual:.1?} is usual"))
+    }
 }
 
 impl Answers {
@@ -71,23 +79,24 @@ impl Answers {
 
     /// Whether it is too slow for this kind.
     pub(super) fn slowness(&self, kind: Kindness) -> Option<Slowness> {
-        let usual = self.usual.unwrap_or(Usual { median: Duration::ZERO, high: Duration::ZERO });
+        let median = self.usual();
         match kind {
             Kindness::Full => None,
             Kindness::Normal => {
-                self.beyond(ENOUGH, NORMAL_QUANTILE, usual.median, usual.median * NORMAL_TIMES + NORMAL_MORE)
+                let bound = median.unwrap_or_default() * NORMAL_TIMES + NORMAL_MORE;
+                self.beyond(ENOUGH, NORMAL_QUANTILE, median, bound)
             }
-            // Without anything to compare with, only silence tells.
-            Kindness::Gentle if self.usual.is_none() => self.beyond(MANY, HIGH, usual.high, NORMAL_MORE),
             Kindness::Gentle => {
+                // Without anything to compare with, only what is slow by any measure tells.
+                let Some(usual) = self.usual else { return self.beyond(MANY, HIGH, None, NORMAL_MORE) };
                 let bound = |usual: Duration, more| usual.mul_f64(GENTLE_TIMES) + more;
-                let high = self.beyond(PLENTY, HIGH, usual.high, bound(usual.high, GENTLE_MORE_HIGH));
-                high.or_else(|| self.beyond(MANY, 0.5, usual.median, bound(usual.median, GENTLE_MORE)))
+                let high = self.beyond(PLENTY, HIGH, Some(usual.high), bound(usual.high, GENTLE_MORE_HIGH));
+                high.or_else(|| self.beyond(MANY, 0.5, median, bound(usual.median, GENTLE_MORE)))
             }
         }
     }
 
-    fn beyond(&self, enough: usize, quantile: f64, usual: Duration, bound: Duration) -> Option<Slowness> {
+    fn beyond(&self, enough: usize, quantile: f64, usual: Option<Duration>, bound: Duration) -> Option<Slowness> {
         // Nobody need answer for this to be known.
         if self.silence > bound.max(SILENCE_MIN) {
             return Some(Slowness { took: self.silence, usual });
@@ -136,3 +145,22 @@ const GENTLE_MORE_HIGH: Duration = Duration::from_micros(300);
 
 /// Of a new usual, at each look.
 const DRIFT: f64 = 0.002;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_usual_is_told_once_it_is_known() {
+        let mut answers = Answers::default();
+        let mut told = |took| {
+            (0..ENOUGH).for_each(|_| answers.answered(Instant::now(), took));
+            let told = answers.slowness(Kindness::Normal).map(|slowness| slowness.to_string());
+            answers.take_as_usual();
+            told
+        };
+        assert_eq!(told(Duration::from_millis(50)).as_deref(), Some("answers in 50.0ms"));
+        assert_eq!(told(Duration::from_millis(150)), None);
+        assert_eq!(told(Duration::from_millis(250)).as_deref(), Some("answers in 250.0ms, 50.0ms is usual"));
+    }
+}

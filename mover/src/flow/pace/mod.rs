@@ -202,10 +202,7 @@ impl Pace {
         let sides = [(Side::Target, Cause::TargetLatency), (Side::Source, Cause::SourceLatency)];
         sides.into_iter().find_map(|(side, cause)| {
             let slowness = self.of(side).slowness(kind)?;
-            Some(Why {
-                cause,
-                text: format!("the {side} answers in {:.1?}, {:.1?} is usual", slowness.took, slowness.usual),
-            })
+            Some(Why { cause, text: format!("the {side} {slowness}") })
         })
     }
 
