@@ -160,7 +160,8 @@ impl Asker {
     /// Asks until there is no answer.
     async fn ask(&self, mut probe: Probe) -> io::Error {
         loop {
-            *lock(&self.asked) = Some(Instant::now());
+            // A server that has been silent since before this connection still is.
+            lock(&self.asked).get_or_insert_with(Instant::now);
             match probe.answer_time().await {
                 Ok(took) => self.watch.pace().observe(Observation::Answer(self.side, took)),
                 Err(error) => return error,

@@ -17,7 +17,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::endpoint::{CONNECT_TIMEOUT, Endpoint};
+use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, RESPONSE_TIMEOUT};
 
 /// A connection on which nothing is asked but how long an answer takes.
 pub(super) struct Probe {
@@ -51,6 +51,11 @@ impl Probe {
 
     /// How long the server takes to read what is not there: what a client's cheapest command takes. Any answer is one.
     pub(super) async fn answer_time(&mut self) -> io::Result<Duration> {
+        // A peer that is gone without a word would be taken for a slow one for as long as TCP hopes.
+        timeout(RESPONSE_TIMEOUT, self.ask()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    async fn ask(&mut self) -> io::Result<Duration> {
         let (begin, asked) = (Instant::now(), SystemTime::now());
         self.stream.write_all(&self.question).await?;
         loop {
@@ -115,8 +120,7 @@ mod tests {
                 answered.send(Instant::now()).unwrap();
             }
         });
-        let endpoint = Endpoint { side: Side::Target, host: "127.0.0.1".to_owned(), port, password: None, database: 0 };
-        let mut probe = Probe::connect(&endpoint).await.unwrap();
+        let mut probe = Probe::connect(&endpoint(port)).await.unwrap();
         probe.answer_time().await.unwrap();
         answer.recv().unwrap();
         let begin = Instant::now();
@@ -129,5 +133,25 @@ mod tests {
         // Both clocks run alike but for some microseconds.
         let (took, bound) = (took.unwrap(), at - begin + Duration::from_millis(10));
         assert!(took <= bound, "{took:?} of {:?}, answered after {bound:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_given_up() {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut probe = Probe::connect(&endpoint(silent.local_addr().unwrap().port())).await.unwrap();
+        tokio::time::pause();
+        assert_eq!(probe.answer_time().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_gives_no_answer() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut probe = Probe::connect(&endpoint(listener.local_addr().unwrap().port())).await.unwrap();
+        drop(listener.accept().unwrap());
+        assert!(probe.answer_time().await.is_err());
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint { side: Side::Target, host: "127.0.0.1".to_owned(), port, password: None, database: 0 }
     }
 }
