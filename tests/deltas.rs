@@ -18,7 +18,7 @@ use mover::source::{Known, Reread, Wanted};
 use mover::{Job, JobOptions, Side};
 use redis::Value as Reply;
 use replication::binlog::Tail;
-use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
+use replication::{BinlogOffset, Change, Effect, Extent, ListEnd, ListStep, SlotCount, SlotSet};
 use snapshot::{Checkpoint, Kind, Piece, ScanRequest};
 
 use crate::harness::{
@@ -372,12 +372,17 @@ async fn a_string_is_read_as_it_is_and_not_as_it_was_logged() {
     client.run("XADD stream 1-1 field value");
     let keys = ["plain", "empty", "expires", "number", "long", "like registers", "registers", "hash", "stream", "none"];
     let connection = endpoint(Side::Source, source.addr()).connect().await.unwrap();
-    let mut reread = Reread::new(connection, Dialect::Pika, Arc::new(Known::new()));
+    let known = Arc::new(Known::new());
+    let mut reread = Reread::new(connection, Dialect::Pika, Arc::clone(&known));
     let whole = read(&mut reread, keys.map(Wanted::whole).into()).await;
     assert_eq!(whole.len(), keys.len());
     for length in [0, 4, 5, 24, 1 << 17, 1 << 20, usize::MAX] {
         let logged = |key: &'static str| Wanted { key: key.into(), extent: Extent::Value { length } };
+        // A list by that name ended unseen: it expired, or its end came in the same round.
+        keys.iter().for_each(|key| known.learn_exact(&(*key).into()));
         assert_eq!(read(&mut reread, keys.map(logged).into()).await, whole, "{length}");
+        let step = ListStep::Pop { end: ListEnd::Head, count: 1, may_be_served: false };
+        assert!(!keys.iter().any(|key| known.may_step(&(*key).into(), &step)), "{length}");
     }
 }
 
