@@ -3,17 +3,18 @@
 //! fence that stays up.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mover::job::{Phase, Report};
+use mover::sandbox::load::Tag;
 use mover::{Error, Job, JobOptions, Side};
 use redis::Value as Reply;
-use replication::SlotCount;
+use replication::{Slot, SlotCount, SlotSet};
 
 use crate::harness::Call::{Finish, Holds, Lower, Owner, Preconditions, Prepare, Raise, Switch};
 use crate::harness::Fault::{AnswerLost, Hung, No, NotSwitched, Overtaken, Refused};
-use crate::harness::{Call, Fault, RedisServer, Source, Switchboard, endpoint, until};
+use crate::harness::{Call, Fault, HANG, RedisServer, Source, Switchboard, endpoint, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_goes_wrong() {
@@ -189,6 +190,38 @@ async fn a_write_behind_the_fence_lowers_it() {
     assert_eq!(arrived, Reply::BulkString(last.to_string().into_bytes()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_waits_for_its_own_slots_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), &[]).await;
+    // Written when the fence is nearly up: one key of the slot that is held, and many of the slot that comes last.
+    let keys_of = |slot: Slot| format!("{{{}}}", Tag::of_slot(slot, SlotCount::CODIS).name);
+    let slots = [3, 500, 1001].map(Slot::new);
+    let last = keys_of(slots[2]);
+    let (writer, reader) = (Mutex::new(cluster.source.client()), Mutex::new(cluster.target.client()));
+    let of_last = last.clone();
+    cluster.routing.on(Raise, move |held| {
+        let (mut writer, held) = (writer.lock().unwrap(), held.last().unwrap());
+        writer.run(&format!("SET {}:held yes", keys_of(held)));
+        (0..OTHERS).for_each(|number| drop(writer.run(&format!("SET {of_last}:{held}:{number} yes"))));
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let at_switch = Arc::clone(&seen);
+    cluster.routing.on(Switch, move |held| {
+        let (mut reader, held) = (reader.lock().unwrap(), held.last().unwrap());
+        let mut has = |key: String| reader.run(&format!("GET {key}")) == Reply::BulkString(b"yes".to_vec());
+        let others = (0..OTHERS).filter(|number| has(format!("{last}:{held}:{number}"))).count();
+        at_switch.lock().unwrap().push((has(format!("{}:held", keys_of(held))), others));
+    });
+    let slots: SlotSet = slots.into_iter().collect();
+    let job = cluster.job(|options| (options.slots, options.cutover.max_lock) = (slots, Some(HANG)));
+    job.run().await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [(true, 0), (true, 0), (true, OTHERS)]);
+}
+
+/// Keys of a slot that nobody should wait for.
+const OTHERS: usize = 200;
+
 /// What goes wrong, and the calls of that attempt.
 type Failure<'a> = (&'a [(Call, Fault)], &'a [Call]);
 
@@ -213,7 +246,7 @@ impl Cluster {
     }
 
     /// A slot with keys, and the rest: two would be two fences.
-    fn slots(&self) -> replication::SlotSet {
+    fn slots(&self) -> SlotSet {
         let slot = SlotCount::CODIS.slot_of(b"string:0");
         [slot].into_iter().collect()
     }

@@ -2,7 +2,7 @@
 //! A routing layer without clients that remembers what it was told, and fails where a test wants it to.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use mover::routing::{Owner, Readiness, RoutingControl, Standing};
@@ -20,7 +20,11 @@ struct State {
     switched: SlotSet,
     calls: Vec<Call>,
     faults: VecDeque<(Call, Fault)>,
+    acts: Vec<(Call, Act)>,
 }
+
+/// What a test does meanwhile to these slots.
+type Act = Arc<dyn Fn(&SlotSet) + Send + Sync>;
 
 /// A method of the control, as far as it changes something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +84,11 @@ impl Switchboard {
         self.state().calls.clone()
     }
 
+    /// Does something at each such call, before it is done.
+    pub(crate) fn on(&self, call: Call, act: impl Fn(&SlotSet) + Send + Sync + 'static) {
+        self.state().acts.push((call, Arc::new(act)));
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -97,8 +106,11 @@ impl Switchboard {
         state.faults.remove(index).map(|(_, fault)| fault)
     }
 
-    async fn answer(&self, call: Call, change: impl FnOnce(&mut State)) -> Result<()> {
+    async fn answer(&self, call: Call, slots: &SlotSet, change: impl FnOnce(&mut State)) -> Result<()> {
         let fault = self.called(call);
+        let acts: Vec<Act> =
+            self.state().acts.iter().filter(|(on, _)| *on == call).map(|(_, act)| act.clone()).collect();
+        acts.iter().for_each(|act| act(slots));
         if !matches!(fault, Some(Fault::Refused | Fault::NotSwitched)) {
             change(&mut self.state());
         }
@@ -112,12 +124,12 @@ impl Switchboard {
 }
 
 impl RoutingControl for Switchboard {
-    fn prepare<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.answer(Call::Prepare, |_| ()))
+    fn prepare<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.answer(Call::Prepare, slots, |_| ()))
     }
 
     fn finish(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.answer(Call::Finish, |_| ()))
+        Box::pin(async { self.answer(Call::Finish, &SlotSet::new(), |_| ()).await })
     }
 
     fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
@@ -141,7 +153,7 @@ impl RoutingControl for Switchboard {
     }
 
     fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.answer(Call::Raise, |state| state.raised = slots.clone()))
+        Box::pin(self.answer(Call::Raise, slots, |state| state.raised = slots.clone()))
     }
 
     fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
@@ -165,7 +177,7 @@ impl RoutingControl for Switchboard {
     }
 
     fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.answer(Call::Switch, |state| {
+        Box::pin(self.answer(Call::Switch, slots, |state| {
             state.raised = SlotSet::new();
             slots.iter().for_each(|slot| {
                 state.switched.insert(slot);
@@ -173,7 +185,7 @@ impl RoutingControl for Switchboard {
         }))
     }
 
-    fn lower<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.answer(Call::Lower, |state| state.raised = SlotSet::new()))
+    fn lower<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.answer(Call::Lower, slots, |state| state.raised = SlotSet::new()))
     }
 }

@@ -229,6 +229,25 @@ impl Follower {
         }
     }
 
+    /// Brings to the target what stands before `end` about these slots, for which clients wait. What the log says about
+    /// others is noted for the next round: nobody waits for that.
+    pub(super) async fn drain(&mut self, slots: &SlotSet, end: BinlogOffset) -> Result<()> {
+        self.gate.admit().await?;
+        self.gauge.begin();
+        while self.tail.position() < end && !self.collect(usize::MAX).await?.1 {}
+        loop {
+            let wanted = self.dirty.take(usize::MAX, |key| slots.contains(self.slot_count.slot_of(key)));
+            self.gauge.log_read(self.readers.needed(wanted.len()));
+            if wanted.is_empty() {
+                break;
+            }
+            self.read(wanted).await?;
+        }
+        self.sent = self.watermark.mark();
+        self.land(self.sent.clone()).await?;
+        self.look()
+    }
+
     /// Follows while the copy goes on, as far as the copy has come. A key that changes all the time is read once in a
     /// while.
     pub(super) async fn alongside_copy<T>(

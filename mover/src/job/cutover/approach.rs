@@ -41,7 +41,7 @@ impl Approach<'_> {
             return Err(Setback::NotRaised(why));
         }
         let urgent = self.throttle.urgent();
-        self.wait_for_a_short_drain(follower).await?;
+        self.wait_for_a_short_drain(group, follower).await?;
         self.progress.waits(None);
         match follower.take_flushed() {
             true => Err(Setback::Flushed),
@@ -101,28 +101,36 @@ impl Approach<'_> {
         }
     }
 
-    /// Waits until the last rounds were short and the last one left nothing: a drain is such a round.
-    async fn wait_for_a_short_drain(&self, follower: &mut Follower) -> Result<(), Setback> {
+    /// Drains without a fence until the last times were short and nothing else is in arrears: the drain behind the fence
+    /// will take about as long.
+    async fn wait_for_a_short_drain(&self, group: &SlotSet, follower: &mut Follower) -> Result<(), Setback> {
         let Some(max_lock) = self.options.max_lock else { return Ok(()) };
         let (short, begin) = (max_lock / 2, Instant::now());
-        let mut last = VecDeque::from([Duration::MAX; ROUNDS]);
+        let mut last = VecDeque::from([Duration::MAX; REHEARSALS]);
         loop {
             let round = follower.round().await?;
+            let rehearsal = Instant::now();
+            follower.drain(group, follower.end()?).await?;
             last.pop_front();
-            last.push_back(round.took);
+            last.push_back(rehearsal.elapsed());
             let longest = last.iter().max().copied().unwrap_or_default();
             if round.complete && longest <= short {
                 return Ok(());
             }
             if begin.elapsed() > APPROACH_MAX {
-                let seen = format!(
-                    "a drain would take about {longest:.0?}, more than half of the {max_lock:?} a lock may take"
-                );
+                let seen = match round.complete {
+                    true => format!(
+                        "a drain would take about {longest:.0?}, more than half of the {max_lock:?} a lock may take"
+                    ),
+                    false => "the target was never in step with the log".to_owned(),
+                };
                 return Err(Setback::NotRaised(seen));
             }
             if begin.elapsed() > STEP * 20 {
-                self.progress
-                    .waits(Some(format!("the last rounds took up to {longest:.0?}, a drain must fit into {short:?}")));
+                self.progress.waits(Some(match round.complete {
+                    true => format!("a drain must fit into {short:?}, the last ones took up to {longest:.0?}"),
+                    false => "the target must be in step with the log".to_owned(),
+                }));
             }
             sleep(STEP / 5).await;
         }
@@ -140,8 +148,8 @@ const POSTPONE_STEP: Duration = Duration::from_millis(100);
 /// What a replica may lack before the drain, in bytes: it is there some milliseconds later.
 const REPLICA_LAG_MAX: u64 = 256 << 10;
 
-/// A drain is taken to be as long as the longest of so many rounds.
-const ROUNDS: usize = 3;
+/// A drain is taken to be as long as the longest of so many that were tried.
+const REHEARSALS: usize = 3;
 
 /// After so long it counts as an attempt, so that counted retries come to an end.
 const APPROACH_MAX: Duration = Duration::from_secs(30);

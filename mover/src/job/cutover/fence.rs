@@ -73,8 +73,8 @@ impl Fence<Raised> {
         }
     }
 
-    /// Drains to the end of the log as it is now, with the fence up, and waits until the target's replicas have it all as
-    /// well. When the time is over the fence is lowered.
+    /// Drains its slots to the end of the log as it is now, with the fence up, and waits until the target's replicas have it
+    /// all as well. When the time is over the fence is lowered.
     pub(super) async fn drain(
         mut self,
         follower: &mut Follower,
@@ -93,10 +93,11 @@ impl Fence<Raised> {
         }
     }
 
-    /// When the time is over the fence is lowered at once, and the round that is under way is finished behind it.
+    /// When the time is over the fence is lowered at once, and the drain that is under way is finished behind it.
     async fn drain_log(&mut self, follower: &mut Follower) -> Result<(), Setback> {
         let end = follower.end()?;
-        let mut drain = std::pin::pin!(follower.drain_to(end));
+        let slots = self.held.slots.clone();
+        let mut drain = std::pin::pin!(follower.drain(&slots, end));
         tokio::select! {
             biased;
             drained = &mut drain => Ok(drained?),
