@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A move whose clients are held and redirected by hooks that keep their state in files, and signals to its processes.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -171,18 +172,25 @@ impl Drop for Agent {
     }
 }
 
-/// The guards of the moves with this state directory.
+/// The guards of the moves with this state directory. What a guard has just forked is called as it is until it becomes the
+/// hook that it was forked for, and is not one.
 pub(crate) fn guards(state: &str) -> Vec<u32> {
-    let mut found = Vec::new();
+    let mut found = HashMap::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let Some(pid) = entry.unwrap().file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // A process may end while we look.
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if line.contains("fence-guard") && line.contains(state) {
-            found.push(pid);
+            found.insert(pid, parent(pid));
         }
     }
-    found
+    let guards = found.iter().filter(|(_, parent)| parent.is_none_or(|parent| !found.contains_key(&parent)));
+    guards.map(|(&pid, _)| pid).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
 
 /// Sends a signal to a process that this test has started.
