@@ -16,7 +16,9 @@
 //! | 16 KB, by receiver, auto | 26.6k / 44.4k | 0.58, 0.56 to 0.62 | 34 us and the receiver, 6.8 us, 18 us |
 //!
 //! On another such machine, on which the same work took a quarter more processor time, ours more than theirs, the ratios
-//! were 0.94, 0.72 to 0.76 (four runs; 0.77 and 0.81 at the commit that the table is of), 0.78, 0.87, and 0.50 to 0.56.
+//! were 0.94, 0.72 to 0.76 (four runs; 0.77 and 0.81 at the commit that the table is of), 0.78, 0.87, and 0.50 to 0.56. On
+//! a third one, half as fast as the first, 16 KB gave 0.70 to 0.79 in six runs: four times larger batches, other settings of
+//! the allocator, and SSSE3 and BMI2 for Snappy changed nothing of that.
 //!
 //! With 100 B the server limits both: it needs more processor time than we do, and one core is its own. With 16 KB our own
 //! time does, where two cores are all there is. In a profile of the process the largest part of that is Snappy, which unpacks
