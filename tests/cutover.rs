@@ -192,35 +192,61 @@ async fn a_write_behind_the_fence_lowers_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_waits_for_its_own_slots_only() {
+    let others = 200;
+    assert_eq!(there_at_the_switches(others).await, [(true, 0), (true, 0), (true, others)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_fence_leaves_for_later_is_bounded() {
+    let others = 40_000;
+    let seen = there_at_the_switches(others).await;
+    assert!(seen.iter().all(|(own, of_last)| *own && *of_last > others / 2), "{seen:?}");
+}
+
+/// Switches three slots one by one. When a fence is nearly up a key of its slot is written, and so many of the slot that
+/// comes last. Whether the target has the one, and how many of the others, when each switch is sent.
+async fn there_at_the_switches(others: usize) -> Vec<(bool, usize)> {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(dir.path(), &[]).await;
-    // Written when the fence is nearly up: one key of the slot that is held, and many of the slot that comes last.
-    let keys_of = |slot: Slot| format!("{{{}}}", Tag::of_slot(slot, SlotCount::CODIS).name);
+    let tag = |slot: Slot| format!("{{{}}}", Tag::of_slot(slot, SlotCount::CODIS).name);
     let slots = [3, 500, 1001].map(Slot::new);
-    let last = keys_of(slots[2]);
+    let last = tag(slots[2]);
+    let of_last = move |held| (0..others).map(|number| format!("{last}:{held}:{number}")).collect::<Vec<_>>();
     let (writer, reader) = (Mutex::new(cluster.source.client()), Mutex::new(cluster.target.client()));
-    let of_last = last.clone();
+    let written = of_last.clone();
     cluster.routing.on(Raise, move |held| {
         let (mut writer, held) = (writer.lock().unwrap(), held.last().unwrap());
-        writer.run(&format!("SET {}:held yes", keys_of(held)));
-        (0..OTHERS).for_each(|number| drop(writer.run(&format!("SET {of_last}:{held}:{number} yes"))));
+        writer.run(&format!("SET {}:own yes", tag(held)));
+        for keys in written(held).chunks(500) {
+            let pairs = keys.iter().flat_map(|key| [key.as_str(), "yes"]);
+            writer.call(["MSET"].into_iter().chain(pairs)).unwrap();
+        }
     });
+    let count = move |keys: Vec<String>| match reader
+        .lock()
+        .unwrap()
+        .call(["EXISTS".to_owned()].into_iter().chain(keys))
+        .unwrap()
+    {
+        Reply::Int(count) => usize::try_from(count).unwrap(),
+        other => panic!("{other:?}"),
+    };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let at_switch = Arc::clone(&seen);
     cluster.routing.on(Switch, move |held| {
-        let (mut reader, held) = (reader.lock().unwrap(), held.last().unwrap());
-        let mut has = |key: String| reader.run(&format!("GET {key}")) == Reply::BulkString(b"yes".to_vec());
-        let others = (0..OTHERS).filter(|number| has(format!("{last}:{held}:{number}"))).count();
-        at_switch.lock().unwrap().push((has(format!("{}:held", keys_of(held))), others));
+        let held = held.last().unwrap();
+        let own = count(vec![format!("{}:own", tag(held))]) == 1;
+        at_switch.lock().unwrap().push((own, count(of_last(held))));
+        if held == slots[2] {
+            let all = slots.into_iter().flat_map(&of_last).collect();
+            assert_eq!(count(all), slots.len() * others, "its own slot at last");
+        }
     });
-    let slots: SlotSet = slots.into_iter().collect();
+    let slots = slots.into_iter().collect();
     let job = cluster.job(|options| (options.slots, options.cutover.max_lock) = (slots, Some(HANG)));
     job.run().await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), [(true, 0), (true, 0), (true, OTHERS)]);
+    std::mem::take(&mut *seen.lock().unwrap())
 }
-
-/// Keys of a slot that nobody should wait for.
-const OTHERS: usize = 200;
 
 /// What goes wrong, and the calls of that attempt.
 type Failure<'a> = (&'a [(Call, Fault)], &'a [Call]);

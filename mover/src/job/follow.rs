@@ -65,17 +65,6 @@ pub(super) struct Follower {
     touched: Option<HashSet<Bytes>>,
 }
 
-/// What a round did.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Round {
-    /// Changes of our slots that it read.
-    pub(super) changes: u64,
-    /// How long it took.
-    pub(super) took: Duration,
-    /// Whether the log had nothing more and no key is left to be read again.
-    pub(super) complete: bool,
-}
-
 impl Follower {
     pub(super) fn new(
         plan: &Plan,
@@ -215,28 +204,22 @@ impl Follower {
     /// # Errors
     /// [`Error::SpoolFull`] when the log grows faster than it is followed until it is too long.
     pub(super) async fn settle(&mut self) -> Result<()> {
-        while !self.round().await?.complete {}
+        while !self.round().await? {}
         Ok(())
     }
 
-    /// Rounds until everything before `end` is at the target.
-    pub(super) async fn drain_to(&mut self, end: BinlogOffset) -> Result<()> {
-        loop {
-            let round = self.round().await?;
-            if self.dirty.is_empty() && (round.complete || self.tail.position() >= end) {
-                return self.watermark.reached(&self.sent).await;
-            }
-        }
-    }
-
-    /// Brings to the target what stands before `end` about these slots, for which clients wait. What the log says about
-    /// others is noted for the next round: nobody waits for that.
+    /// Brings to the target what stands before `end` about these slots, for which somebody waits. What the log says about
+    /// others is noted for the next round, as far as there is room for that.
     pub(super) async fn drain(&mut self, slots: &SlotSet, end: BinlogOffset) -> Result<()> {
-        self.gate.admit().await?;
-        self.gauge.begin();
-        while self.tail.position() < end && !self.collect(usize::MAX).await?.1 {}
+        let mut at_end = false;
         loop {
-            let wanted = self.dirty.take(usize::MAX, |key| slots.contains(self.slot_count.slot_of(key)));
+            self.gate.admit().await?;
+            self.gauge.begin();
+            while !at_end && self.tail.position() < end && self.dirty.size() < ROUND_SIZE_MAX {
+                at_end = self.collect(ROUND_SIZE_MAX).await?.1;
+            }
+            let is_read = at_end || self.tail.position() >= end;
+            let wanted = self.dirty.take(usize::MAX, |key| !is_read || slots.contains(self.slot_count.slot_of(key)));
             self.gauge.log_read(self.readers.needed(wanted.len()));
             if wanted.is_empty() {
                 break;
@@ -287,11 +270,11 @@ impl Follower {
         outcome
     }
 
-    /// One round.
+    /// One round. Whether the log had nothing more then, and no key is left to be read again.
     ///
     /// # Errors
     /// [`Error::SpoolFull`] when too much of the log must be kept.
-    pub(super) async fn round(&mut self) -> Result<Round> {
+    pub(super) async fn round(&mut self) -> Result<bool> {
         self.gate.admit().await?;
         let begin = Instant::now();
         self.gauge.begin();
@@ -303,17 +286,17 @@ impl Follower {
         let complete = at_end && self.dirty.is_empty();
         let before = std::mem::replace(&mut self.sent, self.watermark.mark());
         self.land(if complete { self.sent.clone() } else { before }).await?;
-        let round = Round { changes, took: begin.elapsed(), complete };
-        if round.changes > 0 {
-            debug!(changes, read, again = self.dirty.len(), took = ?round.took, "round");
+        let took = begin.elapsed();
+        if changes > 0 {
+            debug!(changes, read, again = self.dirty.len(), ?took, "round");
         }
         self.look()?;
-        self.round_size = match round.took {
+        self.round_size = match took {
             longer if longer > ROUND_TIME => (self.round_size / 2).max(ROUND_SIZE_MIN),
             shorter if shorter < ROUND_TIME / 4 && !at_end => (self.round_size * 2).min(ROUND_SIZE_MAX),
             _ => self.round_size,
         };
-        Ok(round)
+        Ok(complete)
     }
 
     /// Reads keys and sends them on their way.

@@ -210,13 +210,13 @@ impl<'a> Verify<'a> {
                 tokio::time::sleep(SETTLE_PAUSE).await;
             }
             follower.watch_changes();
-            follower.drain_to(follower.end()?).await?;
+            follower.drain(&self.slots, follower.end()?).await?;
             let mut differing = Vec::new();
             let suspects: Vec<Bytes> = self.suspects.iter().cloned().collect();
             for chunk in suspects.chunks(CHUNK_KEYS) {
                 differing.extend(self.compare(chunk).await?);
             }
-            follower.drain_to(follower.end()?).await?;
+            follower.drain(&self.slots, follower.end()?).await?;
             let touched = follower.touched();
             unexplained = differing.iter().filter(|key| !touched.contains(*key)).cloned().collect();
             self.suspects = differing.into_iter().collect();

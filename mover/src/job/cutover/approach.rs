@@ -101,33 +101,33 @@ impl Approach<'_> {
         }
     }
 
-    /// Drains without a fence until the last times were short and nothing else is in arrears: the drain behind the fence
+    /// Drains without a fence until the last times were short and no other slot is in arrears: the drain behind the fence
     /// will take about as long.
     async fn wait_for_a_short_drain(&self, group: &SlotSet, follower: &mut Follower) -> Result<(), Setback> {
         let Some(max_lock) = self.options.max_lock else { return Ok(()) };
         let (short, begin) = (max_lock / 2, Instant::now());
         let mut last = VecDeque::from([Duration::MAX; REHEARSALS]);
         loop {
-            let round = follower.round().await?;
+            let in_step = follower.round().await?;
             let rehearsal = Instant::now();
             follower.drain(group, follower.end()?).await?;
             last.pop_front();
             last.push_back(rehearsal.elapsed());
             let longest = last.iter().max().copied().unwrap_or_default();
-            if round.complete && longest <= short {
+            if in_step && longest <= short {
                 return Ok(());
             }
             if begin.elapsed() > APPROACH_MAX {
-                let seen = match round.complete {
+                let seen = match in_step {
                     true => format!(
                         "a drain would take about {longest:.0?}, more than half of the {max_lock:?} a lock may take"
                     ),
-                    false => "the target was never in step with the log".to_owned(),
+                    false => "the target did not come in step with the log".to_owned(),
                 };
                 return Err(Setback::NotRaised(seen));
             }
             if begin.elapsed() > STEP * 20 {
-                self.progress.waits(Some(match round.complete {
+                self.progress.waits(Some(match in_step {
                     true => format!("a drain must fit into {short:?}, the last ones took up to {longest:.0?}"),
                     false => "the target must be in step with the log".to_owned(),
                 }));
