@@ -139,10 +139,14 @@ async fn work_directories_that_cannot_be_used_are_named() {
     };
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    move_in(&file).assert_failed(&["cannot create", file.to_str().unwrap()]);
+    let outcome = move_in(&file);
+    outcome.assert_failed(&["cannot create", file.to_str().unwrap()]);
+    outcome.take_back();
     // Even the administrator cannot write there.
     let kernel = std::path::Path::new("/proc/sys");
-    move_in(kernel).assert_failed(&["cannot create /proc/sys/slotmover-"]);
+    let outcome = move_in(kernel);
+    outcome.assert_failed(&["cannot create /proc/sys/slotmover-"]);
+    outcome.take_back();
     source.assert_untouched();
 }
 
@@ -155,6 +159,7 @@ async fn hyperloglogs_are_refused_on_a_redis_unless_asked_for() {
     let target = RedisServer::start();
     let outcome = CommandLine::of_move(source.addr(), target.addr(), "0-1023").run();
     outcome.assert_failed(&["hyperloglog `visitors`", "--hyperloglog raw"]);
+    outcome.take_back();
     source.assert_tidy();
     crate::harness::assert_same(&before, &contents(&mut source.client()));
 }

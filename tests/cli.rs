@@ -141,10 +141,15 @@ async fn a_person_is_asked_twice() {
         let command = CommandLine::unattended(source.addr(), to.addr(), "0-1023").args(&["--replace"]);
         command.stdin(answers).run()
     };
-    answered("no\n").assert_failed(&["the operator answered `no`, nothing was switched"]);
-    answered("").assert_failed(&["nobody answered", "nothing was switched", "--yes"]);
+    let no = answered("no\n");
+    no.assert_failed(&["the operator answered `no`, nothing was switched"]);
+    no.take_back();
+    let silent = answered("");
+    silent.assert_failed(&["nobody answered", "nothing was switched", "--yes"]);
+    silent.take_back();
     let stopped_late = answered("\nno\n");
     stopped_late.assert_failed(&["the operator answered `no`"]);
+    stopped_late.take_back();
     assert!(stopped_late.stderr.contains(&format!("go on at {from}")), "{}", stopped_late.stderr);
     let done = answered("\nyes\n");
     done.assert_done();

@@ -8,7 +8,8 @@ use mover::sandbox::node::{Node, NodeConfig};
 use replication::Slot;
 
 use crate::harness::{
-    Agent, Client, CommandLine, Contents, Source, assert_same, contents, free_addr, guards, signal, until,
+    Agent, Client, CommandLine, Contents, Source, assert_same, contents, fence_journals, free_addr, guards, signal,
+    until,
 };
 
 struct Scene {
@@ -58,7 +59,7 @@ impl Scene {
         let line = format!(
             "move --source {source} --target {target} --slots 0-1023 --cutover-group 512 --max-lock 10s --routing codis \
              --dashboard {url} --product-auth-file {auth} --source-password-file {auth} --target-password-file {auth} \
-             --state-dir {}",
+             --cleanup keep --state-dir {}",
             self.path("state"),
             auth = self.path("auth"),
         );
@@ -79,7 +80,7 @@ impl Scene {
     }
 
     fn is_settled(&self) -> bool {
-        let journals = std::fs::read_dir(self.dir.path().join("state")).map_or(0, Iterator::count);
+        let journals = fence_journals(&self.dir.path().join("state"));
         journals == 0 && self.cluster.locks().is_empty() && guards(&self.path("state")).is_empty()
     }
 

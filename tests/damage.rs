@@ -9,7 +9,7 @@ use replication::SlotCount;
 use replication::binlog::Manifest;
 use snapshot::Checkpoint;
 
-use crate::harness::{CommandLine, RedisServer, Source, copy_tree, fixtures};
+use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents, copy_tree, fixtures};
 
 /// The checkpoint of a move hard-links the source's tables, so what is wrong with one is met by the scan.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,6 +24,7 @@ async fn a_damaged_table_of_the_source_stops_the_copy() {
     let target = RedisServer::start();
     let outcome = CommandLine::of_move(source.addr(), target.addr(), "0-1023").run();
     outcome.assert_failed(&["checkpoint", "orruption"]);
+    outcome.take_back();
     source.assert_tidy();
     // What is flipped twice is whole again.
     tables.iter().for_each(|table| flip(table, 16..512));
@@ -31,7 +32,7 @@ async fn a_damaged_table_of_the_source_stops_the_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_log_stops_the_catch_up() {
+async fn a_damaged_log_leads_to_a_new_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let source = Source::start(dir.path()).await;
     let target = RedisServer::start();
@@ -45,7 +46,11 @@ async fn a_damaged_log_stops_the_catch_up() {
     // The type of the fragment, behind its length and its time.
     flip(&file, cut + 7..cut + 8);
     let outcome = running.join().unwrap();
-    outcome.assert_failed(&["failed to decode", "write2file0", &format!("at byte {cut}")]);
+    outcome.assert_done();
+    for part in ["failed to decode", "write2file0", &format!("at byte {cut}"), "a new checkpoint is taken"] {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+    assert_same(&contents(&mut source.client()), &contents(&mut client));
     source.assert_tidy();
 }
 
@@ -90,6 +95,7 @@ async fn a_dump_that_fails_is_an_error() {
     let outcome = CommandLine::of_move(source.addr(), target.addr(), "1").run();
     outcome.assert_failed(&["the source", &source.addr().to_string(), "BGSAVE failed", "db0_FAILED"]);
     fs::rename(&aside, &table).unwrap();
+    outcome.take_back();
     source.assert_untouched();
 }
 
@@ -104,6 +110,7 @@ async fn a_node_without_its_log_or_an_instance_is_refused() {
         let outcome = CommandLine::of_move(source.addr(), target.addr(), "1").run();
         fs::rename(&aside, &path).unwrap();
         outcome.assert_failed(&[named]);
+        outcome.take_back();
         source.assert_untouched();
     }
 }

@@ -2,11 +2,10 @@
 //! The example of a proxy that embeds the mover: it runs, it keeps the rules, and the documentation shows its code.
 
 use std::fs;
-use std::path::PathBuf;
 
 use assert_cmd::Command;
 
-use crate::harness::{HANG, workspace};
+use crate::harness::{HANG, example as example_path, workspace};
 
 #[test]
 fn the_example_moves_slots_of_itself_under_load() {
@@ -57,19 +56,7 @@ fn the_documentation_shows_the_code_of_the_example() {
 }
 
 fn example() -> Command {
-    let mut command = Command::new(path());
+    let mut command = Command::new(example_path("embedding_proxy"));
     command.timeout(HANG).env_remove("SLOTMOVER_LOG");
     command
-}
-
-/// Cargo builds the examples with the tests, in a directory beside theirs, and has no variable for it.
-fn path() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples/embedding_proxy");
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo test` without `--test` builds it, and so does `cargo build --examples`",
-        path.display()
-    );
-    path
 }

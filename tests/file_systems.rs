@@ -23,6 +23,7 @@ async fn a_work_directory_elsewhere_is_refused() {
     let outcome = CommandLine::of_move(source.addr(), target.addr(), "1").args(&more).run();
     let place = work_dir.path().to_str().unwrap();
     outcome.assert_failed(&["hard-link", place, "put the spool on the file system of the log"]);
+    outcome.take_back();
     assert_eq!(fs::read_dir(work_dir.path()).unwrap().count(), 0, "nothing is left there");
     source.assert_untouched();
 }
@@ -46,6 +47,7 @@ async fn a_full_disk_is_an_error_wherever_it_is_met() {
             outcome.assert_failed(&[disk.path.to_str().unwrap()]);
             failures += 1;
         }
+        outcome.take_back();
         source.assert_untouched();
     }
     assert!(failures >= 3, "{failures} moves met the full disk");

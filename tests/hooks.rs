@@ -115,6 +115,7 @@ fn stopped(scene: &Hooked, more: &[&str]) -> Outcome {
     let outcome = scene.command().args(&["--replace", "--cutover-retries", "0"]).args(more).run();
     assert_eq!((scene.owner().as_str(), scene.has("fenced")), ("source", false));
     assert_eq!((scene.count("switch"), scene.journals()), (switches, 0));
+    scene.take_back();
     scene.source.assert_untouched();
     outcome
 }

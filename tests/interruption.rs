@@ -12,7 +12,10 @@ async fn a_target_that_dies_is_an_error() {
     let mut target = RedisServer::start();
     let running = slow_move(&source, &target).await;
     target.kill();
-    running.join().unwrap().assert_failed(&["the target", &target.addr().to_string()]);
+    let outcome = running.join().unwrap();
+    outcome.assert_failed(&["the target", &target.addr().to_string()]);
+    outcome.cancel(&[]).assert_failed(&["the target"]);
+    outcome.cancel(&["--leave-target"]).assert_done();
     source.assert_untouched();
 }
 
@@ -23,7 +26,9 @@ async fn a_target_without_room_is_an_error() {
     let target = RedisServer::with(&["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"]);
     let outcome = CommandLine::of_move(source.addr(), target.addr(), "0-1023").run();
     outcome.assert_failed(&["the target", &target.addr().to_string(), "maxmemory"]);
+    outcome.cancel(&[]).assert_done();
     source.assert_untouched();
+    assert_eq!(target.client().number("DBSIZE"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,8 +38,12 @@ async fn a_target_that_turns_into_a_replica_is_an_error() {
     let target = RedisServer::start();
     let running = slow_move(&source, &target).await;
     target.client().run("REPLICAOF 127.0.0.1 1");
-    running.join().unwrap().assert_failed(&["the target", &target.addr().to_string(), "READONLY"]);
+    let outcome = running.join().unwrap();
+    outcome.assert_failed(&["the target", &target.addr().to_string(), "READONLY"]);
+    target.client().run("REPLICAOF NO ONE");
+    outcome.cancel(&[]).assert_done();
     source.assert_untouched();
+    assert_eq!(target.client().number("DBSIZE"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +54,9 @@ async fn a_source_that_dies_is_an_error() {
     let target = RedisServer::start();
     let running = slow_move(&source, &target).await;
     drop(source);
-    running.join().unwrap().assert_failed(&["the source", &addr]);
+    let outcome = running.join().unwrap();
+    outcome.assert_failed(&["the source", &addr]);
+    outcome.cancel(&[]).assert_failed(&["the source", &addr]);
     assert_eq!(left_behind(dir.path()), [""; 0].map(std::path::PathBuf::from));
     let again = restart(dir.path()).await;
     assert_same(&before, &contents(&mut Client::connect(again.addr())));
@@ -93,7 +104,8 @@ async fn a_replica_of_the_target_that_lags_is_waited_for() {
 
 /// A move that has begun to copy and has seconds left to do so.
 async fn slow_move(source: &Source, target: &RedisServer) -> std::thread::JoinHandle<Outcome> {
-    let command = CommandLine::of_move(source.addr(), target.addr(), "0-1023").args(&["--rate", "40KiB"]);
+    let command =
+        CommandLine::of_move(source.addr(), target.addr(), "0-1023").args(&["--rate", "40KiB", "--retry-for", "0s"]);
     let running = command.start();
     let mut client = target.client();
     until("the copy begins", || client.number("DBSIZE") > 0).await;

@@ -55,7 +55,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("endpoint", &[]),
     ("error", &[]),
     ("inspect", &[]),
-    ("routing", &["endpoint"]),
+    ("record", &[]),
+    ("routing", &["endpoint", "record"]),
     // The traits, never what implements them.
     ("flow", &["batch", "sink::Answers", "sink::Outlet", "sink::Sink"]),
     ("dialect", &["endpoint"]),
@@ -63,7 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sink", &["batch", "dialect", "endpoint", "error", "wire"]),
     ("wire", &["batch"]),
     ("receiver", &["batch", "dialect", "endpoint", "flow", "sink", "wire"]),
-    ("job", &["batch", "dialect", "endpoint", "flow", "routing", "sink", "source"]),
+    ("job", &["batch", "dialect", "endpoint", "flow", "record", "routing", "sink", "source"]),
     ("sandbox", &["endpoint", "job", "routing"]),
     ("main", &[]),
 ];
@@ -100,7 +101,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("ureq", &["mover/src/routing/codis/http.rs"]),
-    ("rustix", &["mover/src/routing/hooks/call.rs", "mover/src/routing/guard/settle.rs"]),
+    ("rustix", &["mover/src/routing/hooks/call.rs", "mover/src/routing/guard/settle.rs", "mover/src/cli/accident.rs"]),
     ("sha2", &["mover/src/routing/codis/xauth.rs", "mover/src/sandbox/codis/xauth.rs", "mover/src/wire/token.rs"]),
     ("hmac", &["mover/src/wire/token.rs"]),
     ("tokio_rustls", &["mover/src/wire/tls.rs"]),
@@ -112,6 +113,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "mover/src/sandbox/",
             "mover/src/job/cutover/",
+            "mover/src/job/journal/",
             "mover/src/routing/codis/nonce.rs",
             "mover/src/wire/handshake.rs",
         ],

@@ -34,7 +34,7 @@ impl Receiving {
     pub(crate) async fn greeted(&self, target: &Target, compression: Compression) -> Result<Receiver> {
         let endpoint = Endpoint::parse(Side::Receiver, &self.address, None).map_err(anyhow::Error::msg)?;
         let options = ReceiverOptions { endpoint, token: None, tls: None, compression };
-        Ok(Receiver::connect(options, target).await?)
+        Ok(Receiver::connect(options, target, std::process::id().into()).await?)
     }
 
     /// The most memory that it ever had, in KiB.

@@ -70,8 +70,8 @@ impl Endpoint {
         let client = redis::Client::open(info).map_err(failed)?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
         let mut client = Client { connection, endpoint: self.clone() };
-        match client.ask(&redis::cmd("PING")).await {
-            Ok(_) => Ok(client),
+        match client.ping().await {
+            Ok(()) => Ok(client),
             Err(Error::Reply { reply, .. }) => Err(self.refused(reply)),
             Err(error) => Err(error),
         }
@@ -170,6 +170,34 @@ impl Client {
         }
     }
 
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn ping(&mut self) -> Result<()> {
+        self.ask(&redis::cmd("PING")).await.map(drop)
+    }
+
+    /// Deletes keys with this command, and tells how many there were.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn delete(&mut self, command: &str, keys: &[Vec<u8>]) -> Result<u64> {
+        let mut removal = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            removal.cmd(command).arg(&key[..]);
+        }
+        let mut deleted = 0;
+        for reply in self.ask_all(&mut removal).await? {
+            match reply {
+                Value::Int(count) => deleted += u64::from(count > 0),
+                Value::ServerError(error) => return Err(self.endpoint.answered(command, error_text(&error))),
+                other => return Err(self.endpoint.answered(command, format!("{other:?}"))),
+            }
+        }
+        Ok(deleted)
+    }
+
     /// One page of the server's keys, and the cursor of the next page; `None` after the last one.
     ///
     /// # Errors
@@ -197,6 +225,28 @@ impl Client {
         }
         let fault = format!("it takes us for its user `{user}`, not for `default`; check the password");
         Err(Error::Login { side: self.endpoint.side, address: self.endpoint.address(), fault })
+    }
+
+    /// The value of a setting.
+    ///
+    /// # Errors
+    /// [`Error::Reply`] when the server has no such setting.
+    pub async fn setting(&mut self, name: &str) -> Result<String> {
+        let reply = self.ask(redis::cmd("CONFIG").arg("GET").arg(name)).await?;
+        if let Value::Array(pair) = &reply
+            && let [_, Value::BulkString(value)] = &pair[..]
+        {
+            return Ok(String::from_utf8_lossy(value).into_owned());
+        }
+        Err(self.endpoint.answered(&format!("CONFIG GET {name}"), format!("{reply:?}")))
+    }
+
+    /// Changes a setting.
+    ///
+    /// # Errors
+    /// [`Error::Reply`] when the server refuses.
+    pub async fn change_setting(&mut self, name: &str, value: &str) -> Result<()> {
+        self.ask(redis::cmd("CONFIG").arg("SET").arg(name).arg(value)).await.map(drop)
     }
 
     /// The sections of `INFO` as one text.

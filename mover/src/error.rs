@@ -159,9 +159,36 @@ pub enum Error {
         /// Why not.
         what: String,
     },
-    /// The operator asked for it.
+    /// A journal is not what was written into it, or another version wrote it.
+    #[error("the journal {} cannot be trusted: line {line}: {what}", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another process works on the job.
+    #[error("another process works on this job: it holds {}", journal.display())]
+    AtWork {
+        /// The journal of the job.
+        journal: PathBuf,
+    },
+    /// A server is another process than the one that was prepared: it was restarted.
+    #[error("the {side} at {address} was restarted")]
+    Restarted {
+        /// The side the server is on.
+        side: Side,
+        /// Its address.
+        address: String,
+    },
+    /// The operator asked for it: everything is taken back.
     #[error("cancelled")]
     Cancelled,
+    /// The operator asked for it: somebody goes on later.
+    #[error("stopped")]
+    Stopped,
     /// A lane has ended; its own error says why.
     #[error("the line to the target has stopped")]
     LineStopped,
@@ -177,26 +204,31 @@ impl Error {
     pub fn side(&self) -> Side {
         match self {
             Self::Connect { side, .. } | Self::Login { side, .. } | Self::Lost { side, .. } => *side,
-            Self::Reply { side, .. } | Self::Unfit { side, .. } => *side,
+            Self::Reply { side, .. } | Self::Unfit { side, .. } | Self::Restarted { side, .. } => *side,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
             Self::Unmovable(_) | Self::SpoolFull { .. } => Side::Source,
             Self::Differs { .. } | Self::LineStopped => Side::Target,
             Self::Routing { .. } | Self::NotSwitched { .. } => Side::Routing,
             Self::Cutover { .. } | Self::Late { .. } => Side::Routing,
-            Self::File { .. } | Self::Options { .. } | Self::Cancelled => Side::Agent,
+            Self::File { .. } | Self::Options { .. } | Self::Cancelled | Self::Stopped => Side::Agent,
+            Self::Journal { .. } | Self::AtWork { .. } => Side::Agent,
         }
     }
 
     /// What helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Connect { .. } | Self::Lost { .. } | Self::LineStopped => Remedy::Resume,
+            Self::Connect { .. } | Self::Lost { .. } | Self::LineStopped | Self::Restarted { .. } => Remedy::Resume,
             Self::Routing { .. } | Self::NotSwitched { .. } | Self::Cutover { .. } => Remedy::Resume,
-            Self::Checkpoint(_) | Self::Binlog(_) | Self::Differs { .. } => Remedy::Restart,
+            Self::Binlog(error) if !error.is_permanent() => Remedy::Operator,
+            Self::Checkpoint(error) if error.is_damage() => Remedy::Operator,
+            Self::Checkpoint(_) | Self::Binlog(_) => Remedy::Restart,
+            Self::Differs { .. } => Remedy::Operator,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
             Self::Login { .. } | Self::SpoolFull { .. } | Self::Late { .. } => Remedy::Operator,
             Self::Options { .. } => Remedy::Operator,
-            Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled => Remedy::Operator,
+            Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled | Self::Stopped => Remedy::Operator,
+            Self::Journal { .. } | Self::AtWork { .. } => Remedy::Operator,
         }
     }
 }

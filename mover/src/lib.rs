@@ -67,6 +67,7 @@ pub mod flow;
 pub mod inspect;
 pub mod job;
 pub mod receiver;
+mod record;
 pub mod routing;
 pub mod sandbox;
 pub mod sink;

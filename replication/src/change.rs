@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::binlog::{Content, Item, UnixSeconds};
+use crate::slot::{Slot, SlotCount};
 use crate::table;
 use crate::{Command, ListStep};
 
@@ -138,4 +139,37 @@ pub fn is_internal_key(key: &[u8]) -> bool {
     INTERNAL.iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// The slot whose keys such a set lists: one is named by the number of the slot, the other by the checksum of a hash tag.
+pub fn slot_of_index(key: &[u8], slots: SlotCount) -> Option<Slot> {
+    let [by_slot, by_tag] = INTERNAL.map(|prefix| key.strip_prefix(prefix));
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u32>().ok();
+    match (by_slot, by_tag) {
+        (Some(digits), _) => number(digits).and_then(|slot| u16::try_from(slot).ok()).map(Slot::new),
+        (_, Some(digits)) => {
+            number(digits).and_then(|sum| u16::try_from(sum % u32::from(slots.get())).ok()).map(Slot::new)
+        }
+        (None, None) => None,
+    }
+}
+
 const INTERNAL: [&[u8]; 2] = [b"_internal:slotkey:4migrate:", b"_internal:slottag:4migrate:"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_belongs_to_the_slot_whose_keys_it_lists() {
+        let slot = |name: &str| slot_of_index(name.as_bytes(), SlotCount::CODIS).map(Slot::number);
+        assert_eq!(slot("_internal:slotkey:4migrate:7"), Some(7));
+        assert_eq!(slot("_internal:slottag:4migrate:2058"), Some(10));
+        for name in [
+            "7",
+            "_internal:slotkey:4migrate:",
+            "_internal:slotkey:4migrate:x",
+            "_internal:slottag:4migrate:99999999999",
+        ] {
+            assert_eq!(slot(name), None, "{name}");
+        }
+    }
+}

@@ -50,7 +50,7 @@ mod offset;
 pub mod slot;
 mod table;
 
-pub use change::{Change, Cut, Effect, Extent, is_internal_key};
+pub use change::{Change, Cut, Effect, Extent, is_internal_key, slot_of_index};
 pub use command::{Command, CommandError};
 pub use error::{Error, Fault, Result};
 pub use list::{ListEnd, ListStep};

@@ -45,6 +45,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the files are not what was written into them, so that another checkpoint, which has the same files, would not
+    /// be better.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::RocksDb { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption)
+    }
+
     /// For `map_err` beside a call that touches `path`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

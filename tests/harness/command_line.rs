@@ -2,15 +2,18 @@
 //! The program itself, run to its end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use assert_cmd::Command;
 use serde_json::Value as Json;
+use tempfile::TempDir;
 
 use super::HANG;
 
 /// A run of `slotmover` that may be prepared further.
 pub(crate) struct CommandLine {
     command: Command,
+    state: Arc<TempDir>,
 }
 
 /// What came of it.
@@ -19,16 +22,23 @@ pub(crate) struct Outcome {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    state: Arc<TempDir>,
 }
 
 impl CommandLine {
+    /// With a state directory of its own.
     pub(crate) fn new(args: &[&str]) -> Self {
+        Self::with_state(Arc::new(tempfile::tempdir().unwrap()), args)
+    }
+
+    fn with_state(state: Arc<TempDir>, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slotmover"));
         command.args(args).timeout(HANG);
         for name in ["SLOTMOVER_LOG", "SLOTMOVER_SOURCE_PASSWORD", "SLOTMOVER_TARGET_PASSWORD", "SLOTMOVER_TOKEN"] {
             command.env_remove(name);
         }
-        Self { command }
+        command.env("XDG_STATE_HOME", state.path());
+        Self { command, state }
     }
 
     /// A move of these slots without a question.
@@ -36,10 +46,10 @@ impl CommandLine {
         Self::unattended(source, target, slots).args(&["--yes"])
     }
 
-    /// A move that asks.
+    /// A move that asks, and leaves the keys at the source.
     pub(crate) fn unattended(source: SocketAddr, target: SocketAddr, slots: &str) -> Self {
         let (source, target) = (source.to_string(), target.to_string());
-        Self::new(&["move", "--source", &source, "--target", &target, "--slots", slots])
+        Self::new(&["move", "--source", &source, "--target", &target, "--slots", slots, "--cleanup", "keep"])
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -63,7 +73,7 @@ impl CommandLine {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let (stdout, stderr) = (text(output.stdout), text(output.stderr));
         let code = output.status.code().unwrap_or_else(|| panic!("it hung for {HANG:?} or crashed: {stderr}"));
-        Outcome { code, stdout, stderr }
+        Outcome { code, stdout, stderr, state: self.state }
     }
 
     /// Runs it aside, so that the test can do something meanwhile.
@@ -72,7 +82,40 @@ impl CommandLine {
     }
 }
 
+/// Takes back every job that was stopped.
+pub(crate) fn take_back(command: impl Fn(&[&str]) -> CommandLine) {
+    let jobs = command(&["jobs", "--json"]).run().json();
+    for job in jobs.as_array().unwrap().iter().filter(|job| job["state"] == "stopped") {
+        command(&["cancel", job["job"].as_str().unwrap()]).run().assert_done();
+    }
+}
+
 impl Outcome {
+    /// Another run with the same state directory.
+    pub(crate) fn then(&self, args: &[&str]) -> CommandLine {
+        CommandLine::with_state(Arc::clone(&self.state), args)
+    }
+
+    /// The only job that its state directory knows of.
+    pub(crate) fn job(&self) -> String {
+        let jobs = self.then(&["jobs", "--json"]).run();
+        jobs.assert_done();
+        let jobs = jobs.json();
+        let [job] = &jobs.as_array().unwrap()[..] else { panic!("not one job but {jobs}") };
+        job["job"].as_str().unwrap().to_owned()
+    }
+
+    /// Takes back what it has left, if anything: a job that has done nothing leaves none.
+    pub(crate) fn take_back(&self) {
+        take_back(|words| self.then(words));
+    }
+
+    /// Takes its job back.
+    pub(crate) fn cancel(&self, more: &[&str]) -> Outcome {
+        let job = self.job();
+        self.then(&["cancel", &job]).args(more).run()
+    }
+
     /// It has done what it was asked for.
     pub(crate) fn assert_done(&self) {
         assert_eq!(self.code, 0, "{}", self.stderr);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::command_line::take_back;
 use super::{CommandLine, HANG, Outcome, RedisServer, Source};
 
 /// A source, a target, and hooks between them. `owner` holds who owns the slots, `fenced` exists while clients are held,
@@ -88,7 +89,7 @@ impl Hooked {
 
     /// Fence journals that nobody has settled yet.
     pub(crate) fn journals(&self) -> usize {
-        fs::read_dir(self.dir.path().join("state")).map_or(0, Iterator::count)
+        fence_journals(&self.dir.path().join("state"))
     }
 
     /// A move of all slots under one fence.
@@ -113,6 +114,12 @@ impl Hooked {
         CommandLine::new(&["fence-lower", "--state-dir", &self.path("state")]).run()
     }
 
+    /// Takes back what was stopped.
+    pub(crate) fn take_back(&self) {
+        let state = self.path("state");
+        take_back(|words| CommandLine::new(words).args(&["--state-dir", &state]));
+    }
+
     /// The guards of this scene's moves.
     pub(crate) fn guards(&self) -> Vec<u32> {
         guards(&self.path("state"))
@@ -122,9 +129,15 @@ impl Hooked {
 impl Agent {
     /// Starts `slotmover`, which writes what it says to a file.
     pub(crate) fn start(words: &[String], errors: PathBuf) -> Self {
+        Self::with_accident(words, errors, None)
+    }
+
+    /// The same, with a signal at an entry of its journal, as in `kill before 17`.
+    pub(crate) fn with_accident(words: &[String], errors: PathBuf, accident: Option<&str>) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
             .args(words)
             .env_remove("SLOTMOVER_LOG")
+            .envs(accident.map(|accident| ("SLOTMOVER_TEST_ACCIDENT", accident)))
             .stdout(Stdio::null())
             .stderr(File::create(&errors).unwrap())
             .spawn()
@@ -146,6 +159,11 @@ impl Agent {
         self.process.wait().unwrap();
     }
 
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     /// Its exit code, which must come.
     pub(crate) async fn end(&mut self) -> Option<i32> {
         let begin = std::time::Instant::now();
@@ -155,6 +173,22 @@ impl Agent {
             }
             assert!(begin.elapsed() < HANG, "it does not end: {}", self.errors());
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Its exit code if it has ended, `None` once it is stopped by a signal.
+    pub(crate) async fn end_or_stop(&mut self) -> Option<Option<i32>> {
+        let begin = std::time::Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return Some(status.code());
+            }
+            let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+            if status.lines().any(|line| line.starts_with("State:") && line.contains('T')) {
+                return None;
+            }
+            assert!(begin.elapsed() < HANG, "it neither ends nor stops: {}", self.errors());
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     }
 
@@ -170,6 +204,12 @@ impl Drop for Agent {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// How many fence journals lie in this state directory.
+pub(crate) fn fence_journals(state: &Path) -> usize {
+    let names = fs::read_dir(state).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("fence-")).count()
 }
 
 /// The guards of the moves with this state directory. What a guard has just forked is called as it is until it becomes the
@@ -204,6 +244,17 @@ fn arguments(source: SocketAddr, target: SocketAddr, dir: &Path, group: u16) -> 
     let (source, target, hooks, state) = (source.to_string(), target.to_string(), path("hooks"), path("state"));
     let group = group.to_string();
     let words = ["move", "--source", &source, "--target", &target, "--slots", "0-1023"];
-    let routing = ["--cutover-group", &group, "--routing", "hooks", "--hooks", &hooks, "--state-dir", &state];
+    let routing = [
+        "--cutover-group",
+        &group,
+        "--routing",
+        "hooks",
+        "--hooks",
+        &hooks,
+        "--state-dir",
+        &state,
+        "--cleanup",
+        "keep",
+    ];
     words.into_iter().chain(routing).map(str::to_owned).collect()
 }

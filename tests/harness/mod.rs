@@ -10,6 +10,7 @@ mod counting;
 mod golden;
 mod hooked;
 mod mutation;
+mod node_process;
 mod pika_server;
 mod process;
 mod real_cluster;
@@ -30,8 +31,9 @@ pub(crate) use command_line::{CommandLine, Outcome};
 pub(crate) use contents::{Contents, Value, assert_same, contents};
 pub(crate) use counting::Counting;
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
-pub(crate) use hooked::{Agent, Hooked, guards, signal};
+pub(crate) use hooked::{Agent, Hooked, fence_journals, guards, signal};
 pub(crate) use mutation::mutated;
+pub(crate) use node_process::NodeProcess;
 pub(crate) use pika_server::PikaServer;
 pub(crate) use process::Process;
 pub(crate) use real_cluster::RealCluster;
@@ -46,6 +48,7 @@ pub(crate) use trial::{Step, Trial};
 pub(crate) use valve::Valve;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mover::Side;
@@ -54,6 +57,19 @@ use mover::endpoint::Endpoint;
 /// A side of a move without a password.
 pub(crate) fn endpoint(side: Side, addr: SocketAddr) -> Endpoint {
     Endpoint { side, host: addr.ip().to_string(), port: addr.port(), password: None, database: 0 }
+}
+
+/// The program of an example. Cargo builds the examples with the tests, in a directory beside theirs, and has no variable
+/// for it.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo test` without `--test` builds it, and so does `cargo build --examples`",
+        path.display()
+    );
+    path
 }
 
 /// Waits until `is_so`, and fails with `what` when it never is.

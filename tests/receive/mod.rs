@@ -10,6 +10,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mover::job::Report;
 use mover::sink::ReceiverOptions;
@@ -27,6 +28,7 @@ async fn moved(
     let mut options = JobOptions::new(SlotSet::all(SlotCount::CODIS));
     options.receiver = Some(receiver);
     options.cutover.group = NonZeroUsize::MAX;
+    options.retry_for = Duration::ZERO;
     change(&mut options);
     let routing = Arc::new(Switchboard::with_faults(&[]));
     let (from, to) = (endpoint(Side::Source, source.addr()), endpoint(Side::Target, target));

@@ -136,6 +136,7 @@ impl Meter {
                 format!("{} keys compared, {} changes followed, lag {lag}{eta}", status.verified, status.changes)
             }
             Phase::Cutover => format!("{} of {} slots switched, lag {lag}", status.switched, status.slots),
+            Phase::Cleanup => format!("{} keys deleted at the source", status.cleaned),
             Phase::Done => format!("{} slots at the target", status.switched),
         }
     }

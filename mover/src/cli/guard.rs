@@ -21,7 +21,7 @@ use crate::routing::guard::{Guard, GuardOptions, Guarded, Living, settle};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct StateArgs {
-    /// Where fence journals are kept; `slotmover` in $XDG_STATE_HOME or ~/.local/state when not given.
+    /// Where the journals of jobs and fences are kept; `slotmover` in $XDG_STATE_HOME or ~/.local/state when not given.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -39,7 +39,7 @@ pub(super) struct FenceLowerArgs {
 }
 
 impl StateArgs {
-    fn dir(&self) -> Result<PathBuf> {
+    pub(super) fn dir(&self) -> Result<PathBuf> {
         let dir = self.state_dir.clone().or_else(usual_dir);
         let dir = dir.ok_or_else(|| anyhow!("neither XDG_STATE_HOME nor HOME is set: say --state-dir"))?;
         Ok(std::path::absolute(dir)?)

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: arguments in, exit code out.
 
+mod accident;
 mod cutover;
 mod demo;
 mod display;
 mod endpoint;
 mod guard;
 mod inspect;
+mod jobs;
 mod limits;
 mod r#move;
 mod operator;
 mod receive;
 mod remote;
+mod requests;
+mod resume;
 mod routing;
 mod signal;
 mod summary;
@@ -44,6 +48,15 @@ enum Command {
     /// It runs on the machine of the source, as a user that may read its files. Passwords come from the environment
     /// variables SLOTMOVER_SOURCE_PASSWORD and SLOTMOVER_TARGET_PASSWORD or from files.
     Move(Box<r#move::MoveArgs>),
+    /// Lists the jobs: those at work, those that were stopped, and those that have ended.
+    Jobs(jobs::JobsArgs),
+    /// Goes on with a job that was stopped or killed, or lets one go on that is paused.
+    Resume(resume::JobArgs),
+    /// Holds a job that is at work, at its next safe point. Its slots fall behind meanwhile.
+    Pause(resume::JobArgs),
+    /// Takes a job back: what was copied to the target is deleted there, the source is as before. Slots that were switched
+    /// stay switched.
+    Cancel(resume::CancelArgs),
     /// Moves slots of a small cluster inside this process, under load, and checks every answer its clients get.
     Demo(demo::DemoArgs),
     /// Shows what a checkpoint or a binlog holds.
@@ -71,6 +84,10 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Inspect(command) => inspect::run(command),
         Command::Move(args) => asynchronous(r#move::run(*args)),
+        Command::Jobs(args) => jobs::list(&args),
+        Command::Resume(args) => asynchronous(resume::resume(args)),
+        Command::Pause(args) => asynchronous(resume::pause(args)),
+        Command::Cancel(args) => asynchronous(resume::cancel(args)),
         Command::Receive(args) => asynchronous(receive::run(*args)),
         Command::Demo(args) => asynchronous(demo::run(args)),
         Command::FenceLower(args) => asynchronous(guard::lower(args)),
@@ -88,7 +105,7 @@ pub fn main() -> ExitCode {
                 eprintln!("what helps: {}", error.remedy());
             }
             match error.downcast_ref() {
-                Some(Error::Cancelled) => ExitCode::from(CANCELLED),
+                Some(Error::Cancelled | Error::Stopped) => ExitCode::from(CANCELLED),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -133,4 +150,4 @@ const CANCELLED: u8 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done and verified; 1 failed, the message says on which side and what helps; 2 wrong arguments; \
-3 cancelled.";
+3 stopped or cancelled.";

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use bytesize::ByteSize;
 use clap::Args;
 use replication::{SlotCount, SlotSet};
-use snapshot::UnixMillis;
 
-use crate::Side;
 use crate::cli::cutover::CutoverArgs;
 use crate::cli::endpoint::endpoint;
 use crate::cli::guard::StateArgs;
@@ -18,10 +17,13 @@ use crate::cli::limits::LimitsArgs;
 use crate::cli::remote::RemoteArgs;
 use crate::cli::routing::{Course, Kind, RoutingArgs};
 use crate::cli::signal::stop_signal;
-use crate::cli::{display, summary};
+use crate::cli::{accident, display, jobs, requests, summary};
 use crate::dialect::HyperLogLogPolicy;
-use crate::job::{Job, JobOptions, Report, Status};
+use crate::endpoint::Endpoint;
+use crate::job::journal::{self, Journal};
+use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, Report, Status};
 use crate::routing::{Hooks, RoutingControl};
+use crate::{Error, Side};
 
 #[derive(Args, Debug)]
 pub(super) struct MoveArgs {
@@ -86,6 +88,14 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     slot_count: u16,
 
+    /// What becomes of the moved keys at the source, once every slot is at the target: `delete` or `keep`.
+    #[arg(long, value_name = "WHAT", default_value = "delete")]
+    cleanup: Cleanup,
+
+    /// How long a server that is gone is waited for before the move stops.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    retry_for: Duration,
+
     /// Where checkpoint and spool go, on the file system of the source's data, dumps and logs; beside its own when
     /// not given.
     #[arg(long, value_name = "DIR")]
@@ -104,65 +114,122 @@ pub(super) struct MoveArgs {
     json: bool,
 }
 
+/// Begins a move, or goes on with the same one where it was stopped.
 pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
-    let source = endpoint(Side::Source, &args.source, args.source_password_file.as_deref())?;
-    let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
-    args.routing.check()?;
-    let receiver = args.remote.options()?;
-    let cutover = args.cutover.options(&args.routing)?;
-    let slot_count = SlotCount::new(args.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
-    let course = Course {
-        source: source.address(),
-        target: target.address(),
-        slot_count,
-        job: format!("{}-{}", std::process::id(), UnixMillis::now().0),
-        max_lock: cutover.max_lock,
-    };
-    let (routing, hooks) = routing(&args, &course).await?;
-    let slots = args.slots.clone();
-    let options = JobOptions {
-        slots: args.slots,
-        slot_count,
+    let course = journal::Course {
+        source: args.source()?.address(),
+        target: args.target()?.address(),
+        slots: args.slots.clone(),
         database: args.database,
-        receiver,
-        rate: args.limits.speed().rate,
-        command_rate: args.limits.speed().command_rate,
-        kind: args.limits.kind,
-        shared_limits: None,
-        lanes: args.lanes.get(),
-        memory: args.memory,
-        spool_max: args.spool_max,
-        hyperloglog: args.hyperloglog,
-        replace: args.replace,
-        leave_corrupt_names: args.leave_corrupt_names,
-        cutover,
-        work_dir: args.work_dir,
+        arguments: arguments()?,
+        directory: std::env::current_dir().context("there is no working directory")?,
     };
-    let job = Job::new(source, target, options, routing);
-    let control = job.control();
-    let progress = job.progress();
+    args.routing.check()?;
+    let journal = jobs::journal(&args.state.dir()?, course)?;
+    run_with(args, journal).await
+}
+
+/// Goes on with the move of this journal.
+pub(super) async fn run_with(args: MoveArgs, mut journal: Journal) -> Result<ExitCode> {
+    accident::prepare(&mut journal)?;
+    let json = args.json;
+    let (job, hooks) = match args.job(&journal).await {
+        Ok(job) => job,
+        Err(error) => {
+            if journal.is_blank() {
+                journal.remove()?;
+            }
+            return Err(error);
+        }
+    };
+    let (name, path) = (journal.header().job.clone(), journal.path());
+    let job = job.with_journal(journal);
+    let (control, progress) = (job.control(), job.progress());
     let _limits_file = args.limits.watch(&control);
+    let _requests = path.as_deref().map(|path| requests::take(path, &control));
     let display = display::Display::start(Arc::clone(&progress));
-    let Some(outcome) = run_until_stopped(job).await else { return Ok(ExitCode::from(super::CANCELLED)) };
+    let Some(outcome) = run_until_stopped(job).await else {
+        eprintln!("{}", how_to_go_on(&name));
+        return Ok(ExitCode::from(super::CANCELLED));
+    };
     display.end().await;
     if let Err(error) = &outcome {
-        tell_what_is_left(&progress.status());
+        tell_what_is_left(&progress.status(), &name, path.as_deref());
         if let Some(Err(second)) = match &hooks {
-            Some(hooks) => Some(hooks.failed(&slots, &error.to_string()).await),
+            // What somebody asked for is no failure.
+            _ if matches!(error, Error::Cancelled | Error::Stopped) => None,
+            Some(hooks) => Some(hooks.failed(&args.slots, &error.to_string()).await),
             None => None,
         } {
             eprintln!("{second}");
         }
     }
     let report = outcome?;
-    match args.json {
+    match json {
         true => println!("{}", serde_json::to_string(&report)?),
         false => summary::print(&report),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the job, and cancels it at the first signal; nothing comes of it when there is a second one.
+impl MoveArgs {
+    fn source(&self) -> Result<Endpoint> {
+        endpoint(Side::Source, &self.source, self.source_password_file.as_deref())
+    }
+
+    fn target(&self) -> Result<Endpoint> {
+        endpoint(Side::Target, &self.target, self.target_password_file.as_deref())
+    }
+
+    /// The job, once the fences of earlier moves are settled.
+    async fn job(&self, journal: &Journal) -> Result<(Job, Option<Arc<Hooks>>)> {
+        let (source, target) = (self.source()?, self.target()?);
+        self.routing.check()?;
+        let cutover = self.cutover.options(&self.routing)?;
+        let slot_count = SlotCount::new(self.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
+        let course = Course {
+            source: source.address(),
+            target: target.address(),
+            slot_count,
+            job: journal.header().job.clone(),
+            max_lock: cutover.max_lock,
+        };
+        let options = self.options(cutover, slot_count)?;
+        let (routing, hooks) = routing(self, &course).await?;
+        Ok((Job::new(source, target, options, routing), hooks))
+    }
+
+    fn options(&self, cutover: CutoverOptions, slot_count: SlotCount) -> Result<JobOptions> {
+        Ok(JobOptions {
+            slots: self.slots.clone(),
+            slot_count,
+            database: self.database,
+            receiver: self.remote.options()?,
+            rate: self.limits.speed().rate,
+            command_rate: self.limits.speed().command_rate,
+            kind: self.limits.kind,
+            shared_limits: None,
+            lanes: self.lanes.get(),
+            memory: self.memory,
+            spool_max: self.spool_max,
+            hyperloglog: self.hyperloglog,
+            replace: self.replace,
+            leave_corrupt_names: self.leave_corrupt_names,
+            cutover,
+            cleanup: self.cleanup,
+            retry_for: self.retry_for,
+            work_dir: self.work_dir.as_deref().map(std::path::absolute).transpose()?,
+        })
+    }
+}
+
+/// What this process was started with, for whoever goes on with the job.
+fn arguments() -> Result<Vec<String>> {
+    let words = std::env::args_os().skip(1).map(|word| word.into_string());
+    words.collect::<Result<_, _>>().map_err(|word| anyhow!("the argument {} is no text", word.display()))
+}
+
+/// Runs the job, and stops it at the first signal; nothing comes of it when there is a second one.
 async fn run_until_stopped(job: Job) -> Option<crate::Result<Report>> {
     let control = job.control();
     let mut running = std::pin::pin!(job.run());
@@ -170,13 +237,13 @@ async fn run_until_stopped(job: Job) -> Option<crate::Result<Report>> {
         outcome = &mut running => return Some(outcome),
         () = stop_signal() => {
             eprintln!("stopping at the next safe point; once more stops at once");
-            control.cancel();
+            control.stop();
         }
     }
     tokio::select! {
         outcome = &mut running => Some(outcome),
         () = stop_signal() => {
-            eprintln!("stopped at once: the source's settings and our directories there are left as they are");
+            eprintln!("stopped at once");
             None
         }
     }
@@ -193,17 +260,23 @@ async fn routing(args: &MoveArgs, course: &Course) -> Result<(Arc<dyn RoutingCon
     Ok((control, layer.hooks))
 }
 
-/// After a failure: where the slots are, and what the target holds of them.
-fn tell_what_is_left(status: &Status) {
+/// After a failure: where the slots are, and what is to be done about the rest.
+fn tell_what_is_left(status: &Status, job: &str, journal: Option<&Path>) {
     if status.switched > 0 {
         eprintln!("{} of {} slots had been switched and stay at the target", status.switched, status.slots);
     }
-    if status.keys > 0 && status.switched < status.slots as u64 {
-        eprintln!(
-            "slots that were not switched are served by the source as before; the target holds a part of their keys:"
-        );
-        eprintln!("run the move again with --replace, which deletes them first");
+    // A job that has left nothing has no journal any more.
+    let is_left = journal.is_some_and(|path| Journal::peek(path).is_ok_and(|summary| summary.outcome.is_none()));
+    if is_left {
+        eprintln!("{}", how_to_go_on(job));
     }
+}
+
+fn how_to_go_on(job: &str) -> String {
+    format!(
+        "`slotmover resume {job}` goes on with it, `slotmover cancel {job}` takes it back; until then the source keeps \
+         its log and a checkpoint"
+    )
 }
 
 pub(super) fn memory(text: &str) -> std::result::Result<ByteSize, String> {

@@ -19,10 +19,11 @@ struct Wishes {
     kind: Kindness,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 enum Run {
     Go,
     Pause,
+    Stop,
     Cancel,
 }
 
@@ -43,7 +44,14 @@ impl Control {
         self.set(Run::Go);
     }
 
-    /// Ends the job at the next safe point, with [`Error::Cancelled`]; there is no way back.
+    /// Ends the job at the next safe point with [`Error::Stopped`], so that somebody can go on with it later; a job
+    /// without a journal is taken back like a cancelled one.
+    pub fn stop(&self) {
+        self.set(Run::Stop);
+    }
+
+    /// Ends the job at the next safe point with [`Error::Cancelled`]: what was not switched by then is taken back, at the
+    /// source and at the target. There is no way back.
     pub fn cancel(&self) {
         self.set(Run::Cancel);
     }
@@ -81,7 +89,7 @@ impl Control {
 
     fn set(&self, run: Run) {
         self.wishes.send_if_modified(|now| {
-            let change = now.run != run && now.run != Run::Cancel;
+            let change = now.run != run && now.run < Run::Stop;
             if change {
                 now.run = run;
             }
@@ -106,18 +114,19 @@ impl Gate {
     /// Waits while the job is paused.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] once the job is cancelled.
+    /// [`Error::Cancelled`] once the job is cancelled, [`Error::Stopped`] once it is stopped.
     pub async fn admit(&mut self) -> Result<()> {
         // A dropped handle cannot cancel any more, so the last wish stands.
         match self.wishes.wait_for(|wishes| wishes.run != Run::Pause).await.map(|wishes| wishes.run) {
             Ok(Run::Cancel) => Err(Error::Cancelled),
+            Ok(Run::Stop) => Err(Error::Stopped),
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// Waits until the job is cancelled, and for ever when nobody can do so any more.
-    pub async fn cancelled(&mut self) {
-        if self.wishes.wait_for(|wishes| wishes.run == Run::Cancel).await.is_err() {
+    /// Waits until the job is to end, and for ever when nobody can say so any more.
+    pub async fn ended(&mut self) {
+        if self.wishes.wait_for(|wishes| wishes.run >= Run::Stop).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -76,6 +76,11 @@ impl Line {
         outcome
     }
 
+    /// Ends the line at once, whatever is on it, and returns when no lane sends any more.
+    pub async fn abort(mut self) {
+        self.lanes.shutdown().await;
+    }
+
     /// Why the line stopped: what a lane ended with, once a producer or waiter has met [`Error::LineStopped`].
     pub async fn fault(mut self) -> Error {
         self.senders.clear();

@@ -63,6 +63,11 @@ impl Watermark {
         }
     }
 
+    /// Whether the target has answered everything before `mark`.
+    pub fn has_reached(&self, mark: &Mark) -> bool {
+        self.stands(mark) == Some(true)
+    }
+
     /// What has landed so far.
     pub fn landed(&self) -> Landed {
         Landed { keys: self.keys.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }

@@ -10,7 +10,7 @@ use replication::{SlotCount, SlotSet};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::{Endpoint, Password};
 use crate::flow::{CommandRate, Kindness, Limits, Rate};
-use crate::job::{Job, JobOptions};
+use crate::job::{Cleanup, Job, JobOptions};
 use crate::routing::RoutingControl;
 use crate::sink::ReceiverOptions;
 use crate::{Error, Result, Side};
@@ -172,6 +172,18 @@ impl<S, T, R> JobBuilder<S, T, R> {
         self
     }
 
+    /// What becomes of the moved keys at the source; usually they stay.
+    pub fn cleanup(mut self, cleanup: Cleanup) -> Self {
+        self.options.cleanup = cleanup;
+        self
+    }
+
+    /// How long a server that is gone is waited for, once the job has begun; usually an hour.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.options.retry_for = time;
+        self
+    }
+
     /// Where checkpoint and spool go, on the file system of the source's data; usually beside the source's own.
     pub fn work_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.options.work_dir = Some(dir.into());
@@ -306,6 +318,8 @@ mod tests {
             .replace(true)
             .leave_corrupt_names(true)
             .hyperloglog(HyperLogLogPolicy::Raw)
+            .cleanup(Cleanup::Delete)
+            .retry_for(Duration::from_secs(7))
             .work_dir("there")
             .max_lock(Duration::from_millis(50))
             .cutover_group(NonZeroUsize::MAX)
@@ -327,6 +341,7 @@ mod tests {
         assert_eq!((options.command_rate, options.kind), (Some("20k".parse().unwrap()), Kindness::Gentle));
         assert!(options.shared_limits.is_some());
         assert_eq!(options.hyperloglog, HyperLogLogPolicy::Raw);
+        assert_eq!((options.cleanup, options.retry_for), (Cleanup::Delete, Duration::from_secs(7)));
         assert_eq!(options.work_dir, Some(PathBuf::from("there")));
         let cutover = &options.cutover;
         assert_eq!((cutover.max_lock, cutover.retries), (Some(Duration::from_millis(50)), Some(7)));

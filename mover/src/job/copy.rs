@@ -5,24 +5,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use replication::SlotSet;
 use snapshot::{Checkpoint, FaultKind, Findings, Part, Piece, ScanRequest, Summary};
 use tokio::task::JoinSet;
 
 use crate::batch::Write;
 use crate::flow::{Feed, Line, Watermark};
 use crate::job::JobOptions;
-use crate::job::reach::Reach;
+use crate::job::journal::{At, Course, Entry, Found, Journal, Place};
+use crate::job::reach::{self, Reach};
+use crate::record::Key;
 use crate::source::Known;
 use crate::{Error, Result};
-
-/// What was copied.
-#[derive(Debug)]
-pub(super) struct Copied {
-    pub(super) keys: u64,
-    pub(super) bytes: u64,
-    /// What was not as it should be, one line per kind.
-    pub(super) findings: Vec<String>,
-}
 
 /// The copy alone, as a job does it: for whoever measures it.
 ///
@@ -30,56 +25,75 @@ pub(super) struct Copied {
 /// What stopped the scan or the line.
 #[doc(hidden)]
 pub async fn copy(checkpoint: &Arc<Checkpoint>, options: &JobOptions, line: &Line) -> Result<u64> {
-    let reach = Arc::new(Reach::new(checkpoint.instances(), options.slot_count));
-    run(checkpoint, options, line, &Arc::new(Known::new()), &reach).await.map(|copied| copied.keys)
+    let reach = Arc::new(Reach::start(checkpoint.instances(), options.slot_count));
+    let journal = Arc::new(Journal::volatile(Course::default()));
+    let plan =
+        CopyPlan { checkpoint, slots: &options.slots, options, known: &Arc::new(Known::new()), journal: &journal };
+    plan.run(line, &reach).await?;
+    Ok(reach.places().iter().map(|place| place.keys).sum())
 }
 
-/// Copies the wanted slots and returns when the target has answered for all of it. `reach` says how far it has come.
-pub(super) fn run(
-    checkpoint: &Arc<Checkpoint>,
-    options: &JobOptions,
-    line: &Line,
-    known: &Arc<Known>,
-    reach: &Arc<Reach>,
-) -> impl Future<Output = Result<Copied>> + Send + use<> {
-    let mut scans = JoinSet::new();
-    for instance in 0..checkpoint.instances() {
-        let checkpoint = Arc::clone(checkpoint);
-        let request = ScanRequest::new(options.slots.clone());
-        let mut copy = Copy {
-            instance,
-            feed: line.feed(),
-            known: Arc::clone(known),
-            reach: Arc::clone(reach),
-            handed_over: Instant::now(),
-        };
-        scans.spawn_blocking(move || {
-            let mut outcome = Ok(());
-            let summary = checkpoint.scan(instance, &request, |piece| {
-                outcome = copy.take(piece);
-                match outcome {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            })?;
-            outcome?;
-            copy.end()?;
-            Ok::<Summary, Error>(summary)
-        });
+/// What is to be copied.
+pub(super) struct CopyPlan<'a> {
+    pub(super) checkpoint: &'a Arc<Checkpoint>,
+    pub(super) slots: &'a SlotSet,
+    pub(super) options: &'a JobOptions,
+    pub(super) known: &'a Arc<Known>,
+    pub(super) journal: &'a Arc<Journal>,
+}
+
+impl CopyPlan<'_> {
+    /// Copies from where `reach` is, tells it how far it has come, and returns when the target has answered for all of it.
+    ///
+    /// # Errors
+    /// [`Error::Findings`] at the end when something cannot be moved as it is, or what stopped the scan or the line.
+    pub(super) fn run(&self, line: &Line, reach: &Arc<Reach>) -> impl Future<Output = Result<Found>> + Send + use<> {
+        let mut scans = JoinSet::new();
+        for (instance, place) in reach.places().into_iter().enumerate().filter(|(_, place)| place.at != At::End) {
+            let copy = Copy {
+                instance,
+                feed: line.feed(),
+                known: Arc::clone(self.known),
+                reach: Arc::clone(reach),
+                journal: Arc::clone(self.journal),
+                options: self.options.clone(),
+            };
+            let (checkpoint, request) = (Arc::clone(self.checkpoint), self.request(&place));
+            scans.spawn_blocking(move || copy.run(&checkpoint, request));
+        }
+        let before = self.journal.read(|state| state.found.clone());
+        end(scans, Arc::clone(line.watermark()), before, self.options.clone())
     }
-    end(scans, Arc::clone(line.watermark()), options.clone())
+
+    fn request(&self, place: &Place) -> ScanRequest {
+        let after = match &place.at {
+            At::Key(Key(key)) => Some(key.clone()),
+            At::Start | At::End => None,
+        };
+        ScanRequest { after, ..ScanRequest::new(self.slots.clone()) }
+    }
 }
 
-async fn end(mut scans: JoinSet<Result<Summary>>, watermark: Arc<Watermark>, options: JobOptions) -> Result<Copied> {
-    let mut total = Summary::default();
+async fn end(
+    mut scans: JoinSet<Result<Findings>>,
+    watermark: Arc<Watermark>,
+    before: Found,
+    options: JobOptions,
+) -> Result<Found> {
+    let mut findings = Findings::default();
     while let Some(scanned) = scans.join_next().await {
-        total = total.merge(scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
+        findings.merge(scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
     }
     // The scans have pushed and flushed everything: what is sent by now is the whole copy.
     watermark.reached(&watermark.mark()).await?;
-    let (noted, unmovable) = sort_findings(&total.findings, &options);
+    let now = sort_findings(&findings, &options);
+    let all = |mut before: Vec<String>, now: Vec<String>| {
+        before.extend(now);
+        before
+    };
+    let unmovable = all(before.unmovable, now.unmovable);
     match unmovable.is_empty() {
-        true => Ok(Copied { keys: total.keys, bytes: total.bytes, findings: noted }),
+        true => Ok(Found { noted: all(before.noted, now.noted), unmovable }),
         false => Err(Error::Findings {
             what: unmovable.join("; "),
             help: "see `slotmover inspect checkpoint`; corrupt names are left behind with `--leave-corrupt-names`",
@@ -93,47 +107,70 @@ struct Copy {
     feed: Feed,
     known: Arc<Known>,
     reach: Arc<Reach>,
-    handed_over: Instant,
+    journal: Arc<Journal>,
+    options: JobOptions,
 }
 
 impl Copy {
-    fn take(&mut self, piece: Piece) -> Result<()> {
-        learn(&self.known, &piece);
-        let complete = piece.part.is_last().then(|| piece.key.clone());
-        self.feed.push_blocking(Write::Piece(piece))?;
-        match complete {
-            Some(key) if self.handed_over.elapsed() >= HAND_OVER => {
-                self.feed.flush_blocking()?;
-                self.reach.passed(self.instance, &key);
-                self.handed_over = Instant::now();
-                Ok(())
+    /// Scans to the end, and says now and then how far it is.
+    fn run(mut self, checkpoint: &Checkpoint, mut request: ScanRequest) -> Result<Findings> {
+        let mut findings = Findings::default();
+        loop {
+            let (begin, mut outcome) = (Instant::now(), Ok(None));
+            let summary = checkpoint.scan(self.instance, &request, |piece| {
+                outcome = self.take(piece);
+                match &outcome {
+                    // The scan is broken off behind a key: what it has found out about it is complete then.
+                    Ok(Some(_)) if begin.elapsed() < HAND_OVER => ControlFlow::Continue(()),
+                    Ok(None) => ControlFlow::Continue(()),
+                    Ok(Some(_)) | Err(_) => ControlFlow::Break(()),
+                }
+            })?;
+            // Broken off, it was behind this key.
+            request.after = outcome?.filter(|_| !summary.complete);
+            self.hand_over(&summary, request.after.as_ref())?;
+            findings.merge(summary.findings);
+            if request.after.is_none() {
+                return Ok(findings);
             }
-            Some(_) | None => Ok(()),
         }
     }
 
-    fn end(mut self) -> Result<()> {
+    /// Gives the key when it is complete.
+    fn take(&mut self, piece: Piece) -> Result<Option<Bytes>> {
+        learn(&self.known, &piece);
+        let complete = piece.part.is_last().then(|| piece.key.clone());
+        self.feed.push_blocking(Write::Piece(piece))?;
+        Ok(complete)
+    }
+
+    fn hand_over(&mut self, summary: &Summary, last: Option<&Bytes>) -> Result<()> {
         self.feed.flush_blocking()?;
-        self.reach.ended(self.instance);
+        if !summary.findings.is_empty() {
+            let Found { noted, unmovable } = sort_findings(&summary.findings, &self.options);
+            // Before it is said that this part is behind: whoever goes on from there does not see it again.
+            self.journal.note_soon(Entry::Found { noted, unmovable })?;
+        }
+        let at = last.map_or(At::End, reach::at);
+        self.reach.passed(self.instance, at, summary.keys, summary.bytes);
         Ok(())
     }
 }
 
 /// Tells findings that may stay behind from those that stop the move.
-fn sort_findings(findings: &Findings, options: &JobOptions) -> (Vec<String>, Vec<String>) {
-    findings.counts().map(|(kind, count)| (kind, line(findings, kind, count))).fold(
-        Default::default(),
-        |(mut noted, mut unmovable), (kind, line)| {
-            let left = match kind {
-                FaultKind::CorruptName => options.leave_corrupt_names,
-                // The server itself does not find these, so no client misses them.
-                FaultKind::WrongInstance => true,
-                kind => !kind.leaves_out(),
-            };
-            if left { &mut noted } else { &mut unmovable }.push(line);
-            (noted, unmovable)
-        },
-    )
+fn sort_findings(findings: &Findings, options: &JobOptions) -> Found {
+    let mut found = Found::default();
+    for (kind, count) in findings.counts() {
+        let is_left = match kind {
+            FaultKind::CorruptName => options.leave_corrupt_names,
+            // The server itself does not find these, so no client misses them.
+            FaultKind::WrongInstance => true,
+            kind => !kind.leaves_out(),
+        };
+        let lines = if is_left { &mut found.noted } else { &mut found.unmovable };
+        lines.push(line(findings, kind, count));
+    }
+    found
 }
 
 /// One kind of finding, and the first keys of it.

@@ -19,14 +19,18 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::dialect::Dialect;
+use crate::endpoint::Client;
 use crate::flow::{Gate, Line, Mark, Watermark};
 use crate::job::Job;
 use crate::job::dirty::Dirty;
 use crate::job::gauge::Gauge;
+use crate::job::journal::Place;
 use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::job::readers::{Readers, TICK};
+use crate::job::start::{Done, Start};
+use crate::job::trail::{Stand, Trail};
 use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
 use crate::source::{Known, LargeStrings, Reread, Unsettled, Wanted};
@@ -59,8 +63,11 @@ pub(super) struct Follower {
     /// The source was flushed while the copy ran: no more of the log is read before the copy has ended and the target was
     /// emptied.
     flush_due: bool,
-    handed_over: SlotSet,
+    /// What those before us have done already.
+    done: Option<Done>,
     late: LateWrites,
+    trail: Trail,
+    servers: [Client; 2],
     /// Keys that changed since someone asked to be told.
     touched: Option<HashSet<Bytes>>,
 }
@@ -69,20 +76,23 @@ impl Follower {
     pub(super) fn new(
         plan: &Plan,
         spool: &Spool,
-        from: BinlogOffset,
+        start: Start,
         line: &Line,
         known: &Arc<Known>,
         job: &Job,
     ) -> Result<Self> {
         let options = &job.options;
-        let gauge = Gauge::new(from, options.spool_max.as_u64(), Arc::clone(&job.progress));
+        let gauge = Gauge::new(start.offset, options.spool_max.as_u64(), Arc::clone(&job.progress));
         let source = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
         let large = LargeStrings::later();
+        if start.is_copied {
+            large.now();
+        }
         let reread = || source().against(plan.target.client()).taking_turns(large.clone());
         let readers = Readers::new((0..options.lanes).map(|_| (reread(), line.feed())), &gauge.at_source());
-        Ok(Self {
-            tail: Tail::open_spooled(spool, from)?,
-            slots: options.slots.clone(),
+        let mut follower = Self {
+            tail: Tail::open_spooled(spool, start.offset)?,
+            slots: start.slots,
             slot_count: options.slot_count,
             dirty: Dirty::default(),
             waiting: Waiting::new(known),
@@ -100,10 +110,14 @@ impl Follower {
             unknown: 0,
             flushed: false,
             flush_due: false,
-            handed_over: SlotSet::new(),
+            done: start.reached.map(|reached| Done::of(reached, options.slot_count)),
             late: LateWrites::default(),
+            trail: Trail::new(&job.journal),
+            servers: [plan.source.client(), plan.target.client()],
             touched: None,
-        })
+        };
+        start.switched.iter().for_each(|switched| follower.hand_over(&switched.slots, Some(switched.end)));
+        Ok(follower)
     }
 
     /// The slots it follows.
@@ -136,15 +150,24 @@ impl Follower {
         self.target.replica_behind().await
     }
 
-    /// Follows these slots no more: they belong to the target now. When they are watched, a write that still comes to the
-    /// source is noted: it comes too late.
-    pub(super) fn hand_over(&mut self, slots: &SlotSet, watched: bool) {
+    /// Follows these slots no more: they belong to the target now. When they are watched, a write that stands in the log
+    /// behind the end that it had behind their fence is noted: it comes too late.
+    pub(super) fn hand_over(&mut self, slots: &SlotSet, watched_from: Option<BinlogOffset>) {
         for slot in slots.iter() {
             self.slots.remove(slot);
-            if watched {
-                self.handed_over.insert(slot);
+            if let Some(end) = watched_from {
+                self.late.watch(slot, end);
             }
         }
+    }
+
+    /// That both servers are the processes they were at the start: a restarted one closes our connections.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub(super) async fn check_servers(&mut self) -> Result<()> {
+        let [source, target] = &mut self.servers;
+        tokio::try_join!(source.ping(), target.ping()).map(drop)
     }
 
     /// Reads on in the log. How many keys of these slots were written since the last drain; behind a fence there are none.
@@ -176,7 +199,7 @@ impl Follower {
             self.round().await?;
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(std::mem::take(&mut self.late))
+        Ok(self.late.take())
     }
 
     /// Asks for a key to be read again although no change of it was logged.
@@ -277,6 +300,8 @@ impl Follower {
     pub(super) async fn round(&mut self) -> Result<bool> {
         self.gate.admit().await?;
         let begin = Instant::now();
+        // What the copy has handed over by now lands before what is sent from here on.
+        let places = self.reach.as_ref().map(|reach| reach.places());
         self.gauge.begin();
         let (changes, at_end) = self.collect(self.full()).await?;
         let wanted = self.take_due();
@@ -286,6 +311,7 @@ impl Follower {
         let complete = at_end && self.dirty.is_empty();
         let before = std::mem::replace(&mut self.sent, self.watermark.mark());
         self.land(if complete { self.sent.clone() } else { before }).await?;
+        self.leave_trail(places).await?;
         let took = begin.elapsed();
         if changes > 0 {
             debug!(changes, read, again = self.dirty.len(), ?took, "round");
@@ -297,6 +323,21 @@ impl Follower {
             _ => self.round_size,
         };
         Ok(complete)
+    }
+
+    /// Has it written down how far the target is, as far as nothing of that is left to be read again.
+    async fn leave_trail(&mut self, places: Option<Vec<Place>>) -> Result<()> {
+        let is_left = match &places {
+            None => !self.dirty.is_empty(),
+            Some(places) => {
+                let behind = Reach::at(places.clone(), self.slot_count);
+                self.dirty.keys().any(|key| behind.has_passed(key))
+            }
+        };
+        if !is_left && !self.flush_due && !self.waiting.is_unsettled() {
+            self.trail.will_be(Stand { offset: self.tail.position(), places }, self.sent.clone());
+        }
+        self.trail.write(&self.watermark).await
     }
 
     /// Reads keys and sends them on their way.
@@ -386,6 +427,7 @@ impl Follower {
                         return Ok((changes, false));
                     }
                     Change::All => self.flush().await?,
+                    Change::Key { key, .. } if self.done.as_ref().is_some_and(|done| done.has(&key, item.end)) => {}
                     Change::Key { key, extent } if self.slots.contains(self.slot_count.slot_of(&key)) => {
                         changes += 1;
                         self.changes += 1;
@@ -395,10 +437,7 @@ impl Follower {
                         }
                         self.waiting.pass(&key, extent, item.end, &mut self.dirty);
                     }
-                    Change::Key { key, .. } if self.handed_over.contains(self.slot_count.slot_of(&key)) => {
-                        self.late.note(&key, item.start);
-                    }
-                    Change::Key { .. } => {}
+                    Change::Key { key, .. } => self.late.look(&key, self.slot_count.slot_of(&key), item.start),
                 }
             }
             if items % ITEMS_AT_ONCE == 0 {

@@ -94,7 +94,7 @@ impl Health {
         &self.watch.throttle
     }
 
-    /// Why it has cancelled the job, if it has.
+    /// Why it has stopped the job, if it has.
     pub(super) fn fault(&self) -> Option<Error> {
         lock(&self.watch.fault).take()
     }
@@ -105,7 +105,7 @@ impl Watch {
         lock(&self.pace)
     }
 
-    /// Lets the line go as the servers bear it, until the job is cancelled: then nothing may hold it any more.
+    /// Lets the line go as the servers bear it, until the job is to end: then nothing may hold it any more.
     async fn regulate(self: Arc<Self>, silences: Vec<(Side, Asked)>, control: Control) {
         let mut gate = control.gate();
         let regulated = async {
@@ -124,7 +124,7 @@ impl Watch {
             }
         };
         tokio::select! {
-            () = gate.cancelled() => {}
+            () = gate.ended() => {}
             () = regulated => {}
         }
         let _urgent = self.throttle.urgent();
@@ -203,7 +203,7 @@ impl Load {
             if since.elapsed() > FULL_MAX {
                 let what = format!("for {FULL_MAX:?} there was no room: {what}");
                 *lock(&watch.fault) = Some(self.target.endpoint().unfit(what, FULL_HELP));
-                control.cancel();
+                control.stop();
                 return;
             }
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use replication::BinlogOffset;
+use replication::{BinlogOffset, Slot};
 use tracing::error;
 
 use crate::{Error, Result};
@@ -10,11 +12,30 @@ use crate::{Error, Result};
 /// acknowledged values is right only the owner of the data can say.
 #[derive(Default, Debug)]
 pub(super) struct LateWrites {
+    /// Slots that belong to the target, and the end that the log had behind their fence.
+    watched: HashMap<Slot, BinlogOffset>,
     count: u64,
     first: Vec<(Bytes, BinlogOffset)>,
 }
 
 impl LateWrites {
+    /// From this end of the log on, no write of the slot may come.
+    pub(super) fn watch(&mut self, slot: Slot, end: BinlogOffset) {
+        self.watched.insert(slot, end);
+    }
+
+    /// Looks at a write of a key in this slot, which stands at `offset` in the log.
+    pub(super) fn look(&mut self, key: &Bytes, slot: Slot, offset: BinlogOffset) {
+        if self.watched.get(&slot).is_some_and(|end| offset >= *end) {
+            self.note(key, offset);
+        }
+    }
+
+    /// What was noted so far.
+    pub(super) fn take(&mut self) -> Self {
+        Self { watched: HashMap::new(), count: std::mem::take(&mut self.count), first: std::mem::take(&mut self.first) }
+    }
+
     /// Notes a write of `key` that stands at `offset` in the source's log.
     pub(super) fn note(&mut self, key: &Bytes, offset: BinlogOffset) {
         error!(key = %key.escape_ascii(), %offset, "a write reached the source after its slot was switched");

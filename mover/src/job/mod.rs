@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One move, from preflight to done: `Plan → Snapshot → Copy → CatchUp → Verify → Cutover → Done`.
+//! One move, from preflight to done: `Plan → Snapshot → Copy → CatchUp → Verify → Cutover → Cleanup → Done`.
 //!
 //! Each phase is a file. Before the switch of a slot everything can be taken back, once it has been sent only forward
-//! is allowed.
+//! is allowed. What is done is written into a journal, so that whoever comes after a crash or a lost connection goes on
+//! from there: an attempt begins where the journal ends.
 
+mod attempt;
 mod builder;
+mod cleanup;
 mod convergence;
 mod copy;
 mod cutover;
@@ -13,7 +16,9 @@ mod dirty;
 mod follow;
 mod gauge;
 mod health;
+pub mod journal;
 mod late;
+mod life;
 mod options;
 mod plan;
 mod probe;
@@ -21,7 +26,10 @@ mod progress;
 mod reach;
 mod readers;
 mod report;
+mod snapshot;
+mod start;
 mod steps;
+mod trail;
 mod unsettled;
 mod updates;
 mod verify;
@@ -30,28 +38,21 @@ pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
 pub use convergence::ChangeRates;
 #[doc(hidden)]
 pub use copy::copy;
-pub use options::{CutoverOptions, JobOptions};
+pub use options::{Cleanup, CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
 pub use updates::Updates;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use replication::BinlogOffset;
-use snapshot::Checkpoint;
-use tracing::{info, warn};
+use tracing::warn;
 
+use crate::Result;
 use crate::endpoint::Endpoint;
-use crate::flow::{Budget, Control, Line, Throttle};
-use crate::job::follow::Follower;
-use crate::job::health::Health;
-use crate::job::plan::Plan;
-use crate::job::reach::Reach;
+use crate::flow::Control;
+use crate::job::journal::{Course, Entry, Journal};
 use crate::routing::RoutingControl;
-use crate::sink::Sink;
-use crate::source::{Known, Taken};
-use crate::{Error, Result};
 
 /// A move of some slots from one node to another.
 pub struct Job {
@@ -61,6 +62,7 @@ pub struct Job {
     routing: Arc<dyn RoutingControl>,
     control: Control,
     progress: Arc<Progress>,
+    journal: Arc<Journal>,
 }
 
 impl Job {
@@ -71,7 +73,15 @@ impl Job {
         let target = Endpoint { database: options.database, ..target };
         let control = Control::new();
         control.set_limits(options.limits());
-        Self { source, target, options, routing, control, progress }
+        let course = Course {
+            source: source.address(),
+            target: target.address(),
+            slots: options.slots.clone(),
+            database: options.database,
+            ..Course::default()
+        };
+        let journal = Arc::new(Journal::volatile(course));
+        Self { source, target, options, routing, control, progress, journal }
     }
 
     /// The handle to pause or cancel it, to change its limits, and to postpone its switch.
@@ -92,8 +102,18 @@ impl Job {
         Updates::new(self.progress(), every)
     }
 
-    /// Runs it to its end, within a tokio runtime. Whatever it ends with, the source's settings are as before and nothing
-    /// of ours is left in its directories.
+    /// Has what it does written down, so that whoever comes after it can go on: another process with the same journal.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Journal) -> Self {
+        self.journal = Arc::new(journal);
+        self
+    }
+
+    /// Runs it to its end, within a tokio runtime. It goes on by itself when a server comes back or a new checkpoint helps.
+    ///
+    /// A job without a journal leaves the source's settings as before and nothing of ours in its directories, whatever it
+    /// ends with. One with a journal that is ended by an error, or through [`Control::stop`], leaves all as it is for whoever
+    /// goes on with it or cancels it.
     ///
     /// Whoever wants it to end before that cancels it through its [`Control`]. Dropping it is a last resort: a fence that
     /// is up is taken down behind it, but nothing is taken back at the source.
@@ -101,129 +121,12 @@ impl Job {
     /// # Errors
     /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.
     pub async fn run(self) -> Result<Report> {
-        let mut plan = Plan::make(&self.source, &self.target, &self.options).await?;
-        let outcome = match self.routing.prepare(&self.options.slots).await {
-            Ok(()) => {
-                let outcome = self.work(&mut plan).await;
-                let finished = self.routing.finish().await;
-                worse(outcome, finished, "could not take back what was changed at the routing layer")
-            }
-            Err(error) => Err(error),
-        };
-        let released = plan.source.release().await;
-        let report = worse(outcome, released, "could not clean up at the source")?;
-        self.progress.enter(Phase::Done);
-        Ok(report)
+        self.live().await
     }
 
-    async fn work(&self, plan: &mut Plan) -> Result<Report> {
-        self.control.gate().admit().await?;
-        let shared = self.options.shared_limits.as_ref();
-        let address = plan.target.endpoint().address();
-        let throttle = Arc::new(Throttle::of_job(&self.control, shared.map(|shared| (shared, &*address))));
-        self.progress.watch_throttle(&throttle);
-        let health = Health::start(plan, &self.control, &throttle, self.options.cutover.ignore_replicas).await?;
-        self.progress.enter(Phase::Snapshot);
-        health.know_what_is_usual().await;
-        let taken = plan.source.take().await?;
-        let checkpoint = Checkpoint::open(&taken.checkpoint, self.options.slot_count, Some(plan.source.instances()))?;
-        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-        for _ in 0..self.options.lanes {
-            sinks.push(plan.sink().await?);
-        }
-        let memory = Budget::new(self.options.line_memory());
-        let line = Line::start(sinks, &self.control, &throttle, memory);
-        let outcome = match self.carry(plan, &taken, Arc::new(checkpoint), &line, &health).await {
-            Ok(report) => line.finish().await.map(|()| report),
-            // The lane knows why the line stopped.
-            Err(Error::LineStopped) => Err(line.fault().await),
-            Err(error) => Err(error),
-        };
-        match outcome {
-            // It was not the operator who did so.
-            Err(Error::Cancelled) => Err(health.fault().unwrap_or(Error::Cancelled)),
-            Ok(report) => Ok(Report { held: throttle.report(), ..report }),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn carry(
-        &self,
-        plan: &Plan,
-        taken: &Taken,
-        checkpoint: Arc<Checkpoint>,
-        line: &Line,
-        health: &Health,
-    ) -> Result<Report> {
-        let known = Arc::new(Known::new());
-        let reach = Arc::new(Reach::new(checkpoint.instances(), self.options.slot_count));
-        let from = checkpoint.info().offset;
-        let mut follower = Follower::new(plan, &taken.spool, from, line, &known, self)?;
-        let begin = Instant::now();
-        self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
-        self.progress.watch(line.watermark());
-        self.progress.enter(Phase::Copy);
-        health.line_begins();
-        let copy = copy::run(&checkpoint, &self.options, line, &known, &reach);
-        let copied = follower.alongside_copy(&reach, copy).await?;
-        let copy_time = begin.elapsed();
-        info!(keys = copied.keys, bytes = copied.bytes, ?copy_time, "copied");
-        health.line_follows();
-
-        let (verified, fences) =
-            self.converge(plan, taken, from, &checkpoint, &mut follower, health.throttle()).await?;
-        Ok(Report {
-            slots: self.options.slots.len(),
-            keys: copied.keys,
-            bytes: copied.bytes,
-            copy_seconds: copy_time.as_secs_f64(),
-            changes: follower.changes(),
-            unknown_commands: follower.unknown(),
-            held: Vec::new(),
-            fence_ms: fences.report(),
-            verify: verified,
-            wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
-            raw_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().raw_bytes()),
-            whole_rereads: known.whole_reads(),
-            findings: copied.findings,
-        })
-    }
-
-    /// Follows, verifies and cuts over. A flush of the source in between makes what was verified void.
-    async fn converge(
-        &self,
-        plan: &Plan,
-        taken: &Taken,
-        from: BinlogOffset,
-        checkpoint: &Arc<Checkpoint>,
-        follower: &mut Follower,
-        throttle: &Arc<Throttle>,
-    ) -> Result<(VerifyReport, cutover::Fences)> {
-        let mut fences = cutover::Fences::default();
-        let mut verified = VerifyReport::default();
-        let mut gate = self.control.gate();
-        loop {
-            gate.admit().await?;
-            self.progress.enter(Phase::CatchUp);
-            follower.settle().await?;
-            self.progress.enter(Phase::Verify);
-            let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, follower.slots(), &self.progress);
-            verified.add(Box::pin(verify.run(follower)).await?);
-            self.progress.enter(Phase::Cutover);
-            let cutover = cutover::Cutover {
-                routing: &self.routing,
-                options: &self.options.cutover,
-                progress: &self.progress,
-                gate: self.control.gate(),
-                throttle,
-            };
-            match cutover.run(follower, &mut fences).await? {
-                cutover::Outcome::Switched => break,
-                cutover::Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
-            }
-        }
-        follower.watch_for_late_writes(WATCH).await?.check()?;
-        Ok((verified, fences))
+    async fn enter(&self, phase: Phase) -> Result<()> {
+        self.progress.enter(phase);
+        self.journal.note(Entry::Enter { phase }).await
     }
 }
 
@@ -246,14 +149,11 @@ fn worse<T>(outcome: Result<T>, second: Result<()>, what: &'static str) -> Resul
     }
 }
 
-/// How long the source's log is watched for late writes after the last switch.
-const WATCH: Duration = Duration::from_secs(2);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BoxFuture;
     use crate::routing::{Instruction, Manual, Operator};
+    use crate::{BoxFuture, Error};
 
     struct Nobody;
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,8 +45,43 @@ pub struct JobOptions {
     pub leave_corrupt_names: bool,
     /// How clients are held and switched at the end.
     pub cutover: CutoverOptions,
+    /// What becomes of the moved keys at the source.
+    pub cleanup: Cleanup,
+    /// How long a server that is gone is waited for before the job is left to a person.
+    pub retry_for: Duration,
     /// Where checkpoint and spool go; beside the source's dumps and logs when not given.
     pub work_dir: Option<PathBuf>,
+}
+
+/// What becomes of the moved keys at the source, once every slot is at the target.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Cleanup {
+    /// They are deleted.
+    Delete,
+    /// They stay, for whoever wants to look at them.
+    #[default]
+    Keep,
+}
+
+impl fmt::Display for Cleanup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delete => "delete",
+            Self::Keep => "keep",
+        })
+    }
+}
+
+impl std::str::FromStr for Cleanup {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "delete" => Ok(Self::Delete),
+            "keep" => Ok(Self::Keep),
+            _ => Err(format!("`{text}` is none of delete and keep")),
+        }
+    }
 }
 
 /// How clients are held and switched.
@@ -87,6 +123,8 @@ impl JobOptions {
             replace: false,
             leave_corrupt_names: false,
             cutover: CutoverOptions::default(),
+            cleanup: Cleanup::default(),
+            retry_for: RETRY_FOR,
             work_dir: None,
         }
     }
@@ -106,6 +144,9 @@ impl JobOptions {
 
 /// An hour of a source that is written at 5 MB/s.
 const SPOOL_MAX: ByteSize = ByteSize::gb(20);
+
+/// A machine is started anew in that time, and a person called.
+const RETRY_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// What a small machine can spare.
 const MEMORY: ByteSize = ByteSize::mb(256);

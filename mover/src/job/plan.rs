@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What must be so before the first byte moves.
 
+use replication::SlotSet;
 use tracing::info;
 
 use crate::Result;
-use crate::endpoint::Endpoint;
-use crate::job::JobOptions;
+use crate::dialect::Dialect;
+use crate::job::Job;
+use crate::job::journal::{Entry, Holding};
+use crate::routing::{Owner, RoutingControl};
 use crate::sink::{Receiver, Sink, Target};
-use crate::source::{Local, LocalOptions};
+use crate::source::Local;
 
 /// Both sides, looked at and found fit.
 pub(super) struct Plan {
@@ -18,15 +21,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Checks everything that can be known, and empties the target's slots if that was asked for.
-    pub(super) async fn make(source: &Endpoint, target: &Endpoint, options: &JobOptions) -> Result<Self> {
-        let job = format!("{}-{}", std::process::id(), snapshot::UnixMillis::now().0);
-        let local = LocalOptions {
-            database: options.database,
-            slot_count: options.slot_count,
-            work_dir: options.work_dir.clone(),
-            job,
-        };
+    /// Checks everything that can be known.
+    pub(super) async fn make(job: &Job) -> Result<Self> {
+        let Job { source, target, options, .. } = job;
         let beyond = options.slots.last().filter(|last| last.number() >= options.slot_count.get());
         if let Some(slot) = beyond {
             let what = format!("it has {} slots, none of the number {slot}", options.slot_count);
@@ -35,52 +32,89 @@ impl Plan {
         if source.address() == target.address() {
             return Err(target.unfit("it is the source", "name another node as the target"));
         }
-        let source = Local::connect(source, local).await?;
-        let mut target = Target::connect(target, options.slot_count, options.hyperloglog).await?;
-        check_apart(&source, &target).await?;
+        let source = Local::connect(source, options.slot_count).await?;
+        let target = Target::connect(target, options.slot_count, options.hyperloglog).await?;
+        // One server may have two addresses, and emptying the target's slots would then empty the source's.
+        if source.run() == target.run() && !source.run().is_empty() {
+            let what = "it is the source by another address";
+            return Err(target.endpoint().unfit(what, "name another node as the target"));
+        }
         let receiver = match &options.receiver {
-            Some(receiver) => Some(Receiver::connect(receiver.clone(), &target).await?),
+            Some(receiver) => Some(Receiver::connect(receiver.clone(), &target, job.attempt_number()).await?),
             None => None,
         };
-        clear(&mut target, options).await?;
         Ok(Self { source, target, receiver })
     }
 
-    /// A connection for batches.
-    pub(super) async fn sink(&self) -> Result<Box<dyn Sink>> {
-        match &self.receiver {
-            Some(receiver) => Ok(Box::new(receiver.sink().await?)),
-            None => Ok(Box::new(self.target.sink().await?)),
+    /// Makes the slots at the target ours: it must not hold anything of them, or what it holds is deleted. What an attempt
+    /// before has brought there stays as long as it is still good for something.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`](crate::Error::Unfit) for keys that are not ours.
+    pub(super) async fn claim(&mut self, slots: &SlotSet, job: &Job) -> Result<()> {
+        let Job { journal, options, .. } = job;
+        let run = self.target.run().to_owned();
+        self.target.outlive(&journal.read(|state| state.connections.clone())).await?;
+        let (holding, goes_on) = journal.read(|state| (state.target.clone(), state.checkpoint.is_some()));
+        match holding {
+            Holding::Theirs if !options.replace => self.check_empty(slots).await?,
+            // A Pika keeps what it has answered for; a Redis that was restarted may not have.
+            Holding::Ours { run: before } if goes_on && (before == run || self.target.dialect() == Dialect::Pika) => {}
+            Holding::Theirs | Holding::Some | Holding::Ours { .. } => {
+                journal.note(Entry::Emptying).await?;
+                self.empty(slots, &*job.routing).await?;
+            }
         }
+        journal.note(Entry::Emptied { run }).await
     }
-}
 
-/// One server may have two addresses, and emptying the target's slots would then empty the source's.
-async fn check_apart(source: &Local, target: &Target) -> Result<()> {
-    let (source, target_info) = (source.client().info("server").await?, target.client().info("server").await?);
-    match (source.get("run_id"), target_info.get("run_id")) {
-        (Some(one), Some(other)) if one == other => {
-            Err(target.endpoint().unfit("it is the source by another address", "name another node as the target"))
+    /// Deletes what the target holds of the slots, unless clients are served from there.
+    async fn empty(&mut self, slots: &SlotSet, routing: &dyn RoutingControl) -> Result<()> {
+        let (mut purged, mut unserved, mut cursor) = (0, SlotSet::new(), Some("0".to_owned()));
+        while let Some(at) = cursor {
+            let (keys, next) = self.target.keys(slots, &at).await?;
+            for slot in keys.iter().map(|key| self.target.slot_of(key)) {
+                if unserved.insert(slot) && routing.owner(slot).await? == Owner::Target {
+                    let what = format!("its clients are served slot {slot} from there, so nothing of it is deleted");
+                    return Err(self.target.endpoint().unfit(what, "leave the slots out that are there already"));
+                }
+            }
+            self.target.delete(&keys).await?;
+            purged += keys.len();
+            cursor = next;
         }
-        _ => Ok(()),
-    }
-}
-
-/// Deletes what the target holds of the slots, or refuses it.
-async fn clear(target: &mut Target, options: &JobOptions) -> Result<()> {
-    if options.replace {
-        let purged = target.purge(&options.slots).await?;
         info!(purged, "deleted keys of these slots at the target");
-        return Ok(());
+        Ok(())
     }
-    let mut cursor = Some("0".to_owned());
-    while let Some(at) = cursor {
-        let (keys, next) = target.keys(&options.slots, &at).await?;
-        if let Some(key) = keys.first() {
-            let what = format!("it already holds keys of these slots, such as `{}`", key.escape_ascii());
-            return Err(target.endpoint().unfit(what, "say `--replace` to delete them first"));
+
+    async fn check_empty(&mut self, slots: &SlotSet) -> Result<()> {
+        let mut cursor = Some("0".to_owned());
+        while let Some(at) = cursor {
+            let (keys, next) = self.target.keys(slots, &at).await?;
+            if let Some(key) = keys.first() {
+                let what = format!("it already holds keys of these slots, such as `{}`", key.escape_ascii());
+                return Err(self.target.endpoint().unfit(what, "say `--replace` to delete them first"));
+            }
+            cursor = next;
         }
-        cursor = next;
+        Ok(())
     }
-    Ok(())
+
+    /// Connections for batches. Those of the attempt before were ended when the slots were claimed.
+    pub(super) async fn sinks(&self, job: &Job) -> Result<Vec<Box<dyn Sink>>> {
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        let mut connections = Vec::new();
+        for _ in 0..job.options.lanes {
+            sinks.push(match &self.receiver {
+                Some(receiver) => Box::new(receiver.sink().await?),
+                None => {
+                    let sink = self.target.sink().await?;
+                    connections.push(sink.local_addr().to_string());
+                    Box::new(sink)
+                }
+            });
+        }
+        job.journal.note(Entry::Connected { connections }).await?;
+        Ok(sinks)
+    }
 }

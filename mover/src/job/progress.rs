@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::flow::{Held, HeldReport, Throttle, Watermark};
 use crate::job::ChangeRates;
 
 /// A part of a job, in order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Phase {
@@ -27,7 +27,9 @@ pub enum Phase {
     Verify,
     /// The slots' clients are held and switched.
     Cutover,
-    /// All slots are at the target.
+    /// All slots are at the target, and the source's copies are deleted.
+    Cleanup,
+    /// All slots are at the target, and nothing is left to do.
     Done,
 }
 
@@ -40,6 +42,7 @@ impl fmt::Display for Phase {
             Self::CatchUp => "catch up",
             Self::Verify => "verify",
             Self::Cutover => "cutover",
+            Self::Cleanup => "cleanup",
             Self::Done => "done",
         })
     }
@@ -54,6 +57,7 @@ pub struct Progress {
     lag: AtomicU64,
     verified: AtomicU64,
     switched: AtomicU64,
+    cleaned: AtomicU64,
     slots: usize,
 }
 
@@ -101,6 +105,8 @@ pub struct Status {
     pub verified: u64,
     /// Slots switched.
     pub switched: u64,
+    /// Keys deleted at the source.
+    pub cleaned: u64,
     /// Slots in all.
     pub slots: usize,
     /// What it waits for, and since when it does.
@@ -115,8 +121,8 @@ pub struct Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { phase, keys, expected_keys, changes, lag, verified, switched, slots, waiting, held, outrun, .. } =
-            self;
+        let Self { phase, keys, expected_keys, changes, lag, verified, switched, cleaned, slots, .. } = self;
+        let Self { waiting, held, outrun, .. } = self;
         write!(f, "{phase}: ")?;
         match phase {
             Phase::Plan => write!(f, "checking both sides"),
@@ -126,6 +132,7 @@ impl fmt::Display for Status {
             Phase::CatchUp => write!(f, "{changes} changes followed, {lag} bytes of the log to go"),
             Phase::Verify => write!(f, "{verified} keys compared, {changes} changes followed"),
             Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
+            Phase::Cleanup => write!(f, "{cleaned} keys deleted at the source"),
             Phase::Done => write!(f, "{switched} slots at the target"),
         }?;
         if let Some(held) = held {
@@ -161,6 +168,7 @@ impl Progress {
             lag: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             switched: AtomicU64::new(0),
+            cleaned: AtomicU64::new(0),
             slots,
         }
     }
@@ -180,6 +188,7 @@ impl Progress {
             rates: state.rates,
             verified: self.verified.load(Ordering::Relaxed),
             switched: self.switched.load(Ordering::Relaxed),
+            cleaned: self.cleaned.load(Ordering::Relaxed),
             slots: self.slots,
             waiting: so_far(&state.waiting),
             outrun: so_far(&state.outrun),
@@ -249,6 +258,15 @@ impl Progress {
 
     pub(super) fn switched(&self, slots: usize) {
         self.switched.fetch_add(slots as u64, Ordering::Relaxed);
+    }
+
+    /// So many slots are at the target.
+    pub(super) fn have_switched(&self, slots: usize) {
+        self.switched.store(slots as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn cleaned(&self, keys: u64) {
+        self.cleaned.store(keys, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,6 +2,9 @@
 use serde::Serialize;
 
 use crate::flow::HeldReport;
+use crate::job::JobOptions;
+use crate::job::cutover::Fences;
+use crate::job::journal::State;
 
 /// What a finished job has done.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -32,6 +35,28 @@ pub struct Report {
     pub raw_bytes: Option<u64>,
     /// What the checkpoint held that was not as it should be, by kind.
     pub findings: Vec<String>,
+}
+
+impl Report {
+    /// What a journal says of it.
+    pub(super) fn of(state: &State, options: &JobOptions) -> Self {
+        let copied = state.copied.unwrap_or_default();
+        Self {
+            slots: options.slots.len(),
+            keys: copied.keys,
+            bytes: copied.bytes,
+            copy_seconds: copied.took.as_secs_f64(),
+            changes: 0,
+            unknown_commands: 0,
+            whole_rereads: 0,
+            held: Vec::new(),
+            fence_ms: Fences::after(&state.switched).report(),
+            verify: VerifyReport::default(),
+            wire_bytes: None,
+            raw_bytes: None,
+            findings: state.found.noted.clone(),
+        }
+    }
 }
 
 /// How long fences stood, from the call that raised them to the answer that switched them, in milliseconds.

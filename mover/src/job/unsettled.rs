@@ -77,6 +77,11 @@ impl Waiting {
         }
     }
 
+    /// Whether a key must still be looked at again that no later change may name.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.keys.values().any(|read| matches!(read.what, Unsettled::Cut(_)))
+    }
+
     /// Forgets all of them: the source was flushed.
     pub(super) fn clear(&mut self) {
         self.keys.clear();

@@ -11,6 +11,7 @@
 //! connection has taken them. Nobody is listened to beyond a few KiB before he has shown that he knows the token.
 
 mod crowd;
+mod lineage;
 mod session;
 mod status;
 mod warnings;
@@ -33,6 +34,7 @@ use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::endpoint::Endpoint;
 use crate::flow::{Budget, Limit, Scope, Throttle};
 use crate::receiver::crowd::Crowd;
+use crate::receiver::lineage::Lineage;
 use crate::receiver::warnings::Warnings;
 use crate::sink::Target;
 use crate::wire::{ServerTls, Token};
@@ -74,6 +76,7 @@ struct Shared {
     status: Arc<Status>,
     warnings: Warnings,
     stopping: watch::Sender<bool>,
+    lineage: Lineage,
 }
 
 impl Receiver {
@@ -98,6 +101,7 @@ impl Receiver {
             status: Arc::default(),
             warnings: Warnings::default(),
             stopping: watch::Sender::new(false),
+            lineage: Lineage::default(),
             options,
         };
         Ok(Self { listener, addr, shared: Arc::new(shared) })

@@ -16,8 +16,8 @@ use tracing::info;
 use crate::batch::Batch;
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::{Budget, Share};
-use crate::receiver::Shared;
 use crate::receiver::crowd::Place;
+use crate::receiver::{Shared, lineage};
 use crate::sink::{Answers, Outlet, RedisSink, Sink};
 use crate::wire::{self, Arrived, Failure, Hello, Incoming, Reader, Refusal, Welcome, Writer};
 use crate::{Error, Result};
@@ -51,6 +51,7 @@ struct Session {
     reader: Reader,
     writer: Writer,
     sink: RedisSink,
+    place: lineage::Place,
 }
 
 /// Why a session ended before its sender was done.
@@ -65,6 +66,9 @@ enum End {
     /// The receiver was told to end.
     #[error("the receiver was told to end")]
     Stopping,
+    /// The job was begun again.
+    #[error("a later attempt at the same job has come")]
+    Outlived,
 }
 
 async fn greet(shared: &Shared, stream: TcpStream) -> Result<Session, End> {
@@ -84,8 +88,10 @@ async fn greet(shared: &Shared, stream: TcpStream) -> Result<Session, End> {
         true => HyperLogLogPolicy::Raw,
         false => HyperLogLogPolicy::Refuse,
     };
+    let earlier = shared.lineage.end_earlier(hello.job).await;
     let connected = async {
-        let target = shared.target(hello.database, policy).await?;
+        let mut target = shared.target(hello.database, policy).await?;
+        target.outlive(&earlier).await?;
         let run_id = target.client().info("server").await?.get("run_id").map(str::to_owned);
         Ok::<_, Error>((target.sink().await?, target.dialect(), run_id))
     };
@@ -105,12 +111,13 @@ async fn greet(shared: &Shared, stream: TcpStream) -> Result<Session, End> {
         batch_max: shared.batch_max(),
     };
     wire::accept(&mut writer, token, &hello, &welcome).await?;
-    Ok(Session { hello, is_compressed: welcome.compression.is_some(), reader, writer, sink })
+    let place = shared.lineage.enter(hello.job, sink.local_addr().to_string());
+    Ok(Session { hello, is_compressed: welcome.compression.is_some(), reader, writer, sink, place })
 }
 
 impl Session {
     async fn run(self, shared: &Shared) -> Result<(), End> {
-        let Self { hello, is_compressed, reader, mut writer, sink } = self;
+        let Self { hello, is_compressed, reader, mut writer, sink, mut place } = self;
         let window = Budget::new(sink.window());
         let (outlet, answers) = Box::new(sink).split();
         let traffic = Arc::clone(&shared.status.traffic);
@@ -120,11 +127,18 @@ impl Session {
         // The window bounds what stands in here.
         let (unanswered, sent) = unbounded_channel();
         let mut landed = Landed { writer: &mut writer, job: hello.job, sequence: 0 };
-        let outcome = tokio::try_join!(
-            read(&mut incoming, &shared.budget, decoded, shared.stopping.subscribe()),
-            apply(shared, batches, outlet, window, unanswered),
-            landed.follow(shared, answers, sent),
-        );
+        let work = async {
+            tokio::try_join!(
+                read(&mut incoming, &shared.budget, decoded, shared.stopping.subscribe()),
+                apply(shared, batches, outlet, window, unanswered),
+                landed.follow(shared, answers, sent),
+            )
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            // Nobody waits for what it would say.
+            () = place.lost() => return Err(End::Outlived),
+        };
         let sequence = landed.sequence + 1;
         let end = match outcome {
             Ok((Read::All, ..)) => return Ok(()),
@@ -134,7 +148,7 @@ impl Session {
         let failure = match &end {
             End::Sender(error) => Failure::Frame { what: error.to_string() },
             End::Target(error) => Failure::of(error),
-            End::Stopping => Failure::Stopping,
+            End::Stopping | End::Outlived => Failure::Stopping,
         };
         // A sender that is gone cannot be told.
         let told = wire::fail(&mut writer, hello.job, sequence, &failure).await.is_ok();

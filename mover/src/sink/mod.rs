@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod count;
+mod former;
 mod hyperloglog;
 mod pipe;
 mod receiver;

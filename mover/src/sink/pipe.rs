@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The bulk connection: commands out, answers in, nothing decoded that need not be.
 
+use std::net::SocketAddr;
+
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,6 +16,7 @@ use crate::sink::answer::{Answer, parse};
 /// A connection that sends many commands and hands their answers to whoever sent them.
 #[derive(Debug)]
 pub(super) struct Pipe {
+    local: SocketAddr,
     reader: PipeReader,
     writer: PipeWriter,
 }
@@ -46,14 +49,23 @@ impl Pipe {
             Err(_) => return Err(endpoint.refused(format!("no answer in {CONNECT_TIMEOUT:?}"))),
         };
         stream.set_nodelay(true).map_err(|fault| endpoint.refused(fault.to_string()))?;
+        // What was not delivered at its end must not be later: another connection may have written since.
+        stream.set_zero_linger().map_err(|fault| endpoint.refused(fault.to_string()))?;
+        let local = stream.local_addr().map_err(|fault| endpoint.refused(fault.to_string()))?;
         let (reader, writer) = stream.into_split();
         let input = BytesMut::with_capacity(INPUT_SIZE);
         let mut pipe = Self {
+            local,
             reader: PipeReader { endpoint: endpoint.clone(), stream: reader, input },
             writer: PipeWriter { endpoint: endpoint.clone(), stream: writer },
         };
         pipe.log_in(endpoint).await?;
         Ok(pipe)
+    }
+
+    /// Its own end, as the server sees it where nothing stands in between.
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.local
     }
 
     /// Both halves.

@@ -41,15 +41,16 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Connects and checks that the receiver is one of `target`.
+    /// Connects and checks that the receiver is one of `target`. The lower half of `job` counts the attempts at what the
+    /// upper half names: the receiver ends those before.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Login`] when one end does not know the token, and [`Error::Unfit`] for a receiver of
     /// another version or another target. What its target refused is an error of the target.
-    pub async fn connect(options: ReceiverOptions, target: &Target) -> Result<Self> {
+    pub async fn connect(options: ReceiverOptions, target: &Target, job: u64) -> Result<Self> {
         let raw_hyperloglogs = target.dialect() == Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw };
         let terms = Terms {
-            job: wire::new_job(),
+            job,
             database: target.endpoint().database,
             raw_hyperloglogs,
             compresses: options.compression != Compression::Off,

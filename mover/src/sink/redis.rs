@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The target as a server that speaks RESP.
 
+use std::net::SocketAddr;
+
 use flume::{Receiver, Sender};
-use redis::Value;
-use replication::{SlotCount, SlotSet};
+use replication::{Slot, SlotCount, SlotSet};
 
 use crate::batch::Batch;
 use crate::dialect::{Dialect, HyperLogLogPolicy};
@@ -20,6 +21,7 @@ pub struct Target {
     pub(super) client: Client,
     pub(super) dialect: Dialect,
     slot_count: SlotCount,
+    run: String,
 }
 
 impl Target {
@@ -30,13 +32,15 @@ impl Target {
     /// version.
     pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
         let mut client = endpoint.connect().await?;
-        let dialect = Dialect::of(endpoint, &client.info("server").await?, hyperloglog)?;
+        let server = client.info("server").await?;
+        let dialect = Dialect::of(endpoint, &server, hyperloglog)?;
+        let run = server.get("run_id").unwrap_or_default().to_owned();
         if dialect == Dialect::Pika {
             client.check_user().await?;
         }
         let replication = client.info("replication").await?;
         match replication.get("role") {
-            Some("master") => Ok(Self { client, dialect, slot_count }),
+            Some("master") => Ok(Self { client, dialect, slot_count, run }),
             role => Err(endpoint.unfit(
                 format!("its role is {}, not master", role.unwrap_or("unknown")),
                 "name the master of its group as the target",
@@ -47,6 +51,11 @@ impl Target {
     /// What it understands.
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// The process that it is: another one after a restart.
+    pub fn run(&self) -> &str {
+        &self.run
     }
 
     /// The server.
@@ -68,13 +77,18 @@ impl Target {
         Ok(RedisSink { endpoint: self.endpoint().clone(), pipe, dialect: self.dialect })
     }
 
+    /// The slot of a key.
+    pub fn slot_of(&self, key: &[u8]) -> Slot {
+        self.slot_count.slot_of(key)
+    }
+
     /// One page of the target's keys that lie in `slots`, and the cursor of the next page; `None` after the last one.
     ///
     /// # Errors
     /// [`Error::Lost`](crate::Error::Lost), [`Error::Reply`](crate::Error::Reply).
     pub async fn keys(&mut self, slots: &SlotSet, cursor: &str) -> Result<(Vec<Vec<u8>>, Option<String>)> {
         let (mut keys, next) = self.client.scan(cursor).await?;
-        keys.retain(|key| slots.contains(self.slot_count.slot_of(key)) && !replication::is_internal_key(key));
+        keys.retain(|key| slots.contains(self.slot_of(key)) && !replication::is_internal_key(key));
         Ok((keys, next))
     }
 
@@ -87,20 +101,19 @@ impl Target {
         let mut cursor = Some("0".to_owned());
         while let Some(at) = cursor {
             let (keys, next) = self.keys(slots, &at).await?;
-            let mut removal = redis::Pipeline::with_capacity(keys.len());
-            for key in &keys {
-                removal.cmd(self.dialect.removal().name()).arg(key);
-            }
-            for reply in self.client.ask_all(&mut removal).await? {
-                if let Value::ServerError(error) = reply {
-                    let reply = crate::endpoint::error_text(&error);
-                    return Err(self.endpoint().answered(self.dialect.removal().name(), reply));
-                }
-            }
+            self.delete(&keys).await?;
             purged += keys.len() as u64;
             cursor = next;
         }
         Ok(purged)
+    }
+
+    /// Deletes these keys.
+    ///
+    /// # Errors
+    /// As [`Target::keys`].
+    pub async fn delete(&mut self, keys: &[Vec<u8>]) -> Result<()> {
+        self.client.delete(self.dialect.removal().name(), keys).await.map(drop)
     }
 }
 
@@ -110,6 +123,13 @@ pub struct RedisSink {
     endpoint: Endpoint,
     pipe: Pipe,
     dialect: Dialect,
+}
+
+impl RedisSink {
+    /// Its own end of the connection.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.pipe.local_addr()
+    }
 }
 
 impl Sink for RedisSink {

@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use redis::Value;
-
 use crate::endpoint::{Client, Info};
 use crate::{Error, Result};
 
@@ -28,7 +26,7 @@ impl Layout {
         let home = working_directory(info);
         let mut paths = Vec::new();
         for name in ["db-path", "log-path", "dump-path"] {
-            let text = config(client, name).await?;
+            let text = client.setting(name).await?;
             paths.push(home.join(text));
         }
         let [data, log, dump] = &paths[..] else { unreachable!("three names give three paths") };
@@ -62,28 +60,6 @@ impl Layout {
         }
         Ok(count)
     }
-}
-
-/// The value of a setting.
-///
-/// # Errors
-/// [`Error::Reply`] when the node has no such setting.
-pub(super) async fn config(client: &mut Client, name: &str) -> Result<String> {
-    let reply = client.ask(redis::cmd("CONFIG").arg("GET").arg(name)).await?;
-    if let Value::Array(pair) = &reply
-        && let [_, Value::BulkString(value)] = &pair[..]
-    {
-        return Ok(String::from_utf8_lossy(value).into_owned());
-    }
-    Err(client.endpoint().answered(&format!("CONFIG GET {name}"), format!("{reply:?}")))
-}
-
-/// Changes a setting.
-///
-/// # Errors
-/// [`Error::Reply`] when the node refuses.
-pub(super) async fn set_config(client: &mut Client, name: &str, value: &str) -> Result<()> {
-    client.ask(redis::cmd("CONFIG").arg("SET").arg(name).arg(value)).await.map(drop)
 }
 
 /// What relative paths in the node's configuration are relative to.

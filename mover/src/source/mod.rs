@@ -17,6 +17,6 @@ mod value;
 pub use known::Known;
 pub use large::LargeStrings;
 pub use layout::Layout;
-pub use local::{Local, LocalOptions, Taken};
+pub use local::{Local, own_dumps};
 pub use page::Strings;
 pub use reread::{Reading, Reread, Unsettled, Wanted};

@@ -16,7 +16,7 @@ use super::token::{PROOF_SIZE, Role, Token, is_proof, proof};
 /// What a sender tells of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    /// Its job.
+    /// Its job: a number for it in the upper half, one for the attempt at it in the lower half.
     pub(crate) job: u64,
     /// The database that it writes to.
     pub(crate) database: u32,
@@ -143,11 +143,6 @@ async fn expect(reader: &mut (impl AsyncRead + Unpin), kind: Kind) -> Result<Vec
 
 async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(GREETING, work).await.map_err(|_| Error::Silent(GREETING))?
-}
-
-/// A number for a job: no other one is likely to have it.
-pub(crate) fn new_job() -> u64 {
-    rand::random()
 }
 
 fn new_nonce() -> String {

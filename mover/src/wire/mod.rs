@@ -45,7 +45,7 @@ pub use tls::{ClientTls, ServerTls};
 pub use token::Token;
 pub use traffic::Traffic;
 
-pub(crate) use handshake::{Terms, accept, agreed_compression, challenge, introduce, new_job, refuse};
+pub(crate) use handshake::{Terms, accept, agreed_compression, challenge, introduce, refuse};
 pub(crate) use incoming::{Answer, Arrived, Incoming, answer};
 pub(crate) use message::{Hello, Welcome};
 pub(crate) use outgoing::{Outgoing, acknowledge, fail};

@@ -31,6 +31,7 @@ impl Approach<'_> {
     pub(super) async fn run(&self, group: &SlotSet, failures: u32, follower: &mut Follower) -> Result<Urgent, Setback> {
         self.back_off(failures, follower).await?;
         self.wait_for_the_operator(follower).await?;
+        follower.check_servers().await?;
         match follower.alongside(self.routing.preconditions(group)).await? {
             Readiness::Ready => {}
             Readiness::NotYet(why) => return Err(Setback::NotRaised(why)),

@@ -5,12 +5,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replication::SlotSet;
+use replication::{BinlogOffset, SlotSet};
 use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 
+use super::Crossing;
 use super::held::{Held, WayOut, forward};
 use crate::job::follow::Follower;
+use crate::job::journal::{Entry, Journal};
+use crate::record::{Offset, Slots};
 use crate::routing::{RoutingControl, Standing};
 use crate::{Error, Result};
 
@@ -26,6 +29,8 @@ pub(super) struct Raised(());
 
 /// And every write that was acknowledged before is at the target.
 pub(super) struct Drained {
+    /// The end of the log behind the fence.
+    end: BinlogOffset,
     /// Only in a test it may be a lie.
     really: bool,
 }
@@ -81,26 +86,26 @@ impl Fence<Raised> {
         ignore_replicas: bool,
     ) -> Result<Fence<Drained>, Setback> {
         let drained = match self.drain_log(follower).await {
-            Ok(()) if !ignore_replicas => self.window.wait_for_replicas(follower).await,
+            Ok(end) if !ignore_replicas => self.window.wait_for_replicas(follower).await.map(|()| end),
             drained => drained,
         };
         match drained {
-            Ok(()) => {
+            Ok(end) => {
                 let window = self.window.passed("drained");
-                Ok(Fence { held: self.held, window, state: Drained { really: true } })
+                Ok(Fence { held: self.held, window, state: Drained { end, really: true } })
             }
             Err(setback) => Err(self.held.lower_for(setback).await),
         }
     }
 
     /// When the time is over the fence is lowered at once, and the drain that is under way is finished behind it.
-    async fn drain_log(&mut self, follower: &mut Follower) -> Result<(), Setback> {
+    async fn drain_log(&mut self, follower: &mut Follower) -> Result<BinlogOffset, Setback> {
         let end = follower.end()?;
         let slots = self.held.slots.clone();
         let mut drain = std::pin::pin!(follower.drain(&slots, end));
         tokio::select! {
             biased;
-            drained = &mut drain => Ok(drained?),
+            drained = &mut drain => Ok(drained.map(|()| end)?),
             () = self.window.over() => {
                 let (lowered, drained) = tokio::join!(self.held.lower(), drain);
                 lowered?;
@@ -111,15 +116,22 @@ impl Fence<Raised> {
     }
 
     /// Leaves the drain out, and all that would notice, so that a test can see that clients do.
-    pub(super) fn skip_drain(self) -> Fence<Drained> {
-        Fence { held: self.held, window: self.window, state: Drained { really: false } }
+    pub(super) fn skip_drain(self, follower: &Follower) -> Result<Fence<Drained>> {
+        let end = follower.end()?;
+        Ok(Fence { held: self.held, window: self.window, state: Drained { end, really: false } })
     }
 }
 
 impl Fence<Drained> {
-    /// Looks whether the fence has held, and switches. How long clients were held.
-    pub(super) async fn switch(mut self, follower: &mut Follower) -> Result<Duration, Setback> {
-        if let Err(setback) = self.look_once_more(follower).await {
+    /// Looks whether the fence has held, and switches.
+    pub(super) async fn switch(mut self, follower: &mut Follower, journal: &Journal) -> Result<Crossing, Setback> {
+        // Clients wait, so it need not be on the disk: after a crash of the machine the routing layer says who the owner is.
+        let (slots, end) = (Slots(self.held.slots.clone()), Offset(self.state.end));
+        let looked = match journal.note_soon(Entry::Switching { slots, end }) {
+            Ok(()) => self.look_once_more(follower).await,
+            Err(error) => Err(Setback::Final(error)),
+        };
+        if let Err(setback) = looked {
             return self.lower_or_find_switched(setback, follower).await;
         }
         self.window = self.window.passed("looked");
@@ -129,7 +141,7 @@ impl Fence<Drained> {
                 self.held.way_out = WayOut::Open;
                 let (slots, stood) = (&self.held.slots, self.window.begin.elapsed());
                 info!(%slots, ?stood, steps = ?self.window.steps, "switched");
-                Ok(stood)
+                Ok(Crossing { end: self.state.end, stood })
             }
             Err(error @ Error::NotSwitched { .. }) => {
                 self.held.way_out = WayOut::Lower;
@@ -141,21 +153,24 @@ impl Fence<Drained> {
 
     /// Lowers the fence after a last look that was not good. Whoever guards it may have switched it by then, for once the
     /// layer has said that it holds the switch may come at any moment: when this process stood still, say.
-    async fn lower_or_find_switched(mut self, setback: Setback, follower: &mut Follower) -> Result<Duration, Setback> {
+    async fn lower_or_find_switched(mut self, setback: Setback, follower: &mut Follower) -> Result<Crossing, Setback> {
         match self.held.lower_for(setback).await {
             setback @ Setback::Lowered(_) if self.held.has_been_switched().await => {
                 warn!(slots = %self.held.slots, ?setback, "the slots were switched all the same");
                 follower.note_strays(&self.held.slots).await?;
-                Ok(self.window.begin.elapsed())
+                Ok(Crossing { end: self.state.end, stood: self.window.begin.elapsed() })
             }
             setback => Err(setback),
         }
     }
 
-    /// The last look before the switch: at the fence as the routing layer shows it, and at the log, where a write that
-    /// came through would be.
+    /// The last look before the switch: at both servers, which may have been restarted and have forgotten something, at the
+    /// fence as the routing layer shows it, and at the log, where a write that came through would be.
     async fn look_once_more(&self, follower: &mut Follower) -> Result<(), Setback> {
-        let holds = self.held.routing.holds(&self.held.slots);
+        let holds = async {
+            follower.check_servers().await?;
+            self.held.routing.holds(&self.held.slots).await
+        };
         let standing = match self.window.lower_by {
             None => holds.await?,
             Some(deadline) => match timeout_at(deadline.into(), holds).await {

@@ -11,14 +11,16 @@ mod held;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replication::{Slot, SlotSet};
+use replication::{BinlogOffset, Slot, SlotSet};
 use tracing::debug;
 
 use self::approach::Approach;
 use self::fence::{Fence, Setback};
 use crate::flow::{Gate, Throttle};
 use crate::job::follow::Follower;
+use crate::job::journal::{Entry, Journal, Switched};
 use crate::job::{CutoverOptions, FenceReport, Progress};
+use crate::record::{Offset, Slots};
 use crate::routing::RoutingControl;
 use crate::{Error, Result};
 
@@ -29,6 +31,7 @@ pub(super) struct Cutover<'a> {
     pub(super) progress: &'a Progress,
     pub(super) gate: Gate,
     pub(super) throttle: &'a Arc<Throttle>,
+    pub(super) journal: &'a Arc<Journal>,
 }
 
 /// How a cutover ended.
@@ -47,31 +50,48 @@ pub(super) struct Fences {
     retried: usize,
 }
 
+/// A switch that was done.
+#[derive(Clone, Copy, Debug)]
+struct Crossing {
+    /// The end of the source's log behind the fence.
+    end: BinlogOffset,
+    /// How long clients were held.
+    stood: Duration,
+}
+
 impl Cutover<'_> {
     pub(super) async fn run(mut self, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
         let slots: Vec<Slot> = follower.slots().iter().collect();
         for group in slots.chunks(self.options.group.get()) {
             let group: SlotSet = group.iter().copied().collect();
-            if self.switch(&group, follower, fences).await? == Outcome::VerifyAgain {
+            // On the disk before anything is locked: whoever comes after us asks who owns these.
+            self.journal.note(Entry::Approach { slots: Slots(group.clone()) }).await?;
+            let Some(Crossing { end, stood }) = self.switch(&group, follower, fences).await? else {
                 return Ok(Outcome::VerifyAgain);
-            }
-            follower.hand_over(&group, !self.options.skip_drain);
+            };
+            fences.stood.push(stood);
+            follower.hand_over(&group, (!self.options.skip_drain).then_some(end));
             self.progress.switched(group.len());
+            let micros = u64::try_from(stood.as_micros()).unwrap_or(u64::MAX);
+            self.journal.note(Entry::Switched { slots: Slots(group), end: Offset(end), micros }).await?;
         }
         Ok(Outcome::Switched)
     }
 
-    /// Tries until these slots are switched, or have been tried as often as they may be.
-    async fn switch(&mut self, group: &SlotSet, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
+    /// Tries until these slots are switched, or have been tried as often as they may be; `None` when the source was
+    /// flushed.
+    async fn switch(
+        &mut self,
+        group: &SlotSet,
+        follower: &mut Follower,
+        fences: &mut Fences,
+    ) -> Result<Option<Crossing>> {
         let mut failures = 0;
         loop {
             self.gate.admit().await?;
             let why = match self.attempt(group, follower, failures).await {
-                Ok(stood) => {
-                    fences.stood.push(stood);
-                    return Ok(Outcome::Switched);
-                }
-                Err(Setback::Flushed) => return Ok(Outcome::VerifyAgain),
+                Ok(crossing) => return Ok(Some(crossing)),
+                Err(Setback::Flushed) => return Ok(None),
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::NotRaised(why)) => why,
                 Err(Setback::Lowered(why)) => {
@@ -88,21 +108,26 @@ impl Cutover<'_> {
         }
     }
 
-    async fn attempt(&self, group: &SlotSet, follower: &mut Follower, failures: u32) -> Result<Duration, Setback> {
+    async fn attempt(&self, group: &SlotSet, follower: &mut Follower, failures: u32) -> Result<Crossing, Setback> {
         let (options, progress, gate) = (self.options, self.progress, &self.gate);
         let approach = Approach { routing: &**self.routing, options, progress, gate, throttle: self.throttle };
         // Until this attempt is over, whatever its end: clients wait for it.
         let _urgent = approach.run(group, failures, follower).await?;
         let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
         let drained = match self.options.skip_drain {
-            true => raised.skip_drain(),
+            true => raised.skip_drain(follower)?,
             false => raised.drain(follower, self.options.ignore_replicas).await?,
         };
-        drained.switch(follower).await
+        drained.switch(follower, self.journal).await
     }
 }
 
 impl Fences {
+    /// With those of the attempts before.
+    pub(super) fn after(switched: &[Switched]) -> Self {
+        Self { stood: switched.iter().map(|switched| switched.stood).collect(), retried: 0 }
+    }
+
     /// In milliseconds.
     pub(super) fn report(&self) -> FenceReport {
         let mut stood: Vec<f64> = self.stood.iter().map(|stood| stood.as_secs_f64() * 1000.0).collect();

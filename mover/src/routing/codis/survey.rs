@@ -14,7 +14,8 @@ use crate::{Error, Result};
 impl Core {
     /// Makes sure that these slots can be moved, and stops the dashboard's own mover for the time of the job.
     pub(super) async fn prepare(&self, slots: &SlotSet) -> Result<()> {
-        let overview = self.cluster.overview(PATIENCE).wait().await.map_err(|fault| self.dashboard_fault(&fault))?;
+        let overview = self.cluster.overview(PREPARE_PATIENCE).wait().await;
+        let overview = overview.map_err(|fault| self.dashboard_fault(&fault))?;
         check::movable(&overview.stats, &self.sides, slots)?;
         self.stop_native_actions(&overview).await.map_err(|fault| self.dashboard_fault(&fault))
     }
@@ -129,6 +130,9 @@ impl Core {
         Ok(posts)
     }
 }
+
+/// How long the dashboard may take before a move begins. Nobody waits, and the move ends when it does not answer.
+const PREPARE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long anybody may take to answer where no client waits.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -9,9 +9,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use replication::SlotSet;
 use serde::{Deserialize, Serialize};
 
+use crate::record::Slots;
 use crate::{Error, Result};
 
 /// A journal that this process has locked.
@@ -47,11 +47,6 @@ pub(super) enum Entry {
     Prepared { routing: Vec<String> },
 }
 
-/// Slots as the command line takes them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub(super) struct Slots(pub(super) SlotSet);
-
 /// What a journal says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Record {
@@ -65,7 +60,7 @@ impl Journal {
         fs::create_dir_all(dir).map_err(|fault| Error::file("create the state directory", dir, fault))?;
         let pid = std::process::id();
         let name = format!("fence-{pid}-{}-{}", snapshot::UnixMillis::now().0, CREATED.fetch_add(1, Ordering::Relaxed));
-        let (draft, path) = (dir.join(format!("{name}.draft")), dir.join(format!("{name}.{EXTENSION}")));
+        let (draft, path) = (dir.join(format!("{name}.draft")), dir.join(format!("{name}{EXTENSION}")));
         let fault = |fault| Error::file("write the fence journal", &draft, fault);
         let file = OpenOptions::new().create_new(true).read(true).append(true).open(&draft).map_err(fault)?;
         let mut journal = Self { file, path: draft.clone() };
@@ -124,7 +119,8 @@ impl Journal {
         let mut found = Vec::new();
         for entry in entries {
             let path = entry.map_err(fault)?.path();
-            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with("fence-") && name.ends_with(EXTENSION) {
                 found.push(path);
             }
         }
@@ -176,20 +172,6 @@ impl Journal {
     }
 }
 
-impl From<Slots> for String {
-    fn from(slots: Slots) -> Self {
-        slots.0.to_string()
-    }
-}
-
-impl TryFrom<String> for Slots {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Slots).map_err(|_| format!("`{text}` are no slots"))
-    }
-}
-
 /// The last line may be torn: the machine died before it was on the disk, and the one before it holds.
 fn parse(text: &str) -> Result<Record, String> {
     let mut lines = text.lines();
@@ -217,7 +199,7 @@ fn taken(path: &Path) -> Error {
 static CREATED: AtomicU32 = AtomicU32::new(0);
 
 const VERSION: u32 = 1;
-const EXTENSION: &str = "journal";
+const EXTENSION: &str = ".journal";
 
 #[cfg(test)]
 mod tests {

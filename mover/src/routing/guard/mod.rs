@@ -39,9 +39,10 @@ use replication::{Slot, SlotSet};
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use self::journal::{Entry, Journal, Slots};
+use self::journal::{Entry, Journal};
 use self::message::{Answer, Request};
 use self::process::Process;
+use crate::record::Slots;
 use crate::routing::{Owner, Readiness, RoutingControl, Standing};
 use crate::{BoxFuture, Error, Result};
 

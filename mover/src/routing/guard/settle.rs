@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::act;
-use super::journal::{Entry, Journal, Record, Slots};
+use super::journal::{Entry, Journal, Record};
+use crate::record::Slots;
 use crate::routing::{Owner, RoutingControl, Standing};
 use crate::{BoxFuture, Error, Result};
 

@@ -9,9 +9,10 @@ use replication::SlotSet;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
 use super::act;
-use super::journal::{Entry, Journal, Record, Slots};
+use super::journal::{Entry, Journal, Record};
 use super::message::{Answer, Numbered, Request};
 use super::state::{Input, Watch, Work};
+use crate::record::Slots;
 use crate::routing::RoutingControl;
 use crate::{BoxFuture, Error, Result};
 

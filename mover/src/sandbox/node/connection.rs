@@ -21,12 +21,19 @@ pub(super) async fn serve(core: Arc<Core>, stream: TcpStream) {
     core.stats.clients.fetch_add(1, Ordering::Relaxed);
     let _counted = Counted(core.clone());
     let address = stream.peer_addr().map_or_else(|_| String::new(), |address| address.to_string());
-    let session = Session::new(core, address);
+    let killed = core.clients.enter(&address);
+    let session = Session::new(Arc::clone(&core));
     let mut connection = Connection { stream, session, output: BytesMut::new() };
-    // A client that is gone is no fault of the node's, and nobody is left to be told.
-    if let Err(error) = connection.run().await {
-        tracing::debug!(%error, "a client was lost");
+    tokio::select! {
+        ended = connection.run() => {
+            // A client that is gone is no fault of the node's, and nobody is left to be told.
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a client was lost");
+            }
+        }
+        _ = killed => tracing::debug!(address, "a client was killed"),
     }
+    core.clients.leave(&address);
 }
 
 struct Connection {

@@ -20,6 +20,7 @@ use replication::binlog::{UnixSeconds, Writer};
 use tokio::sync::{Notify, RwLock};
 
 use super::call::{Call, Done, Logged};
+use super::clients::Clients;
 use super::clock::Clock;
 use super::command_table::{Entry, Handler, Keys};
 use super::config::NodeConfig;
@@ -58,6 +59,7 @@ pub(super) struct Core {
     pub(super) port: u16,
     /// Another one at each start.
     pub(super) run_id: u128,
+    pub(super) clients: Clients,
     locks: RecordLocks,
     log: Mutex<Writer>,
 }
@@ -96,6 +98,7 @@ impl Core {
             dir: config.dir.clone(),
             port,
             run_id: rand::random(),
+            clients: Clients::default(),
             locks: RecordLocks::new(),
             log: Mutex::new(log),
         })

@@ -25,6 +25,7 @@ mod admin;
 mod backup;
 mod bits;
 mod call;
+mod clients;
 mod clock;
 mod command_table;
 mod config;

@@ -23,8 +23,6 @@ pub(super) struct Session {
     pub(super) transaction: Transaction,
     user: Option<User>,
     name: Bytes,
-    /// Where the client is, for CLIENT LIST.
-    address: String,
     is_over: bool,
 }
 
@@ -53,8 +51,8 @@ pub(super) struct Wait {
 }
 
 impl Session {
-    pub(super) fn new(core: Arc<Core>, address: String) -> Self {
-        Self { core, transaction: Transaction::default(), user: None, name: Bytes::new(), address, is_over: false }
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core, transaction: Transaction::default(), user: None, name: Bytes::new(), is_over: false }
     }
 
     /// Whether the client has said QUIT.
@@ -257,7 +255,18 @@ impl Session {
             }
             // The server of 4.0.1 does not know it; clients that send it take the error, but some complain.
             [_, verb, _, _] if is_word(verb, "setinfo") => Ok(Reply::OK),
-            [_, verb] if is_word(verb, "list") => Ok(Reply::text(format!("addr={} fd=0 idle=0\n", self.address))),
+            [_, verb] if is_word(verb, "list") => {
+                let lines = self.core.clients.list().into_iter().map(|address| format!("addr={address} fd=0 idle=0\n"));
+                Ok(Reply::text(lines.collect::<String>()))
+            }
+            [_, verb, address] if is_word(verb, "kill") => {
+                let address = String::from_utf8_lossy(address);
+                // A client that ends itself gets no answer.
+                match self.core.clients.kill(&address) {
+                    true => Ok(Reply::OK),
+                    false => Err(Fault::err("No such client")),
+                }
+            }
             _ => Err(Fault::err("Syntax error, try CLIENT (LIST [order by [addr|idle]| KILL ip:port)")),
         }
     }

@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::journal::{Entry, Journal, Slots};
+use super::super::journal::{Entry, Journal};
 use super::super::{GuardOptions, Guarded};
 use super::{Layer, slots};
 use crate::Error;
+use crate::record::Slots;
 use crate::routing::{Readiness, RoutingControl, Standing};
 
 struct Scene {

@@ -2,9 +2,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::journal::{Entry, Journal, Slots};
+use super::super::journal::{Entry, Journal};
 use super::super::settle;
 use super::{Layer, slots};
+use crate::record::Slots;
 use crate::routing::RoutingControl;
 use crate::{BoxFuture, Result};
 

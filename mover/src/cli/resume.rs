@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Jobs that are there already: going on with them, holding them, taking them back.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, Parser};
+use tokio::time::sleep;
+
+use crate::cli::guard::StateArgs;
+use crate::cli::requests::{self, Request};
+use crate::cli::{Cli, Command, jobs, r#move};
+use crate::job::journal::{Journal, Outcome};
+
+#[derive(Args, Debug)]
+pub(super) struct JobArgs {
+    /// Its name, as in `slotmover jobs`.
+    job: String,
+
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CancelArgs {
+    #[command(flatten)]
+    job: JobArgs,
+
+    /// Does not delete what was copied to the target, as when that is gone for good. Not for a job that is at work.
+    #[arg(long)]
+    leave_target: bool,
+}
+
+/// Goes on with a job where it was, or lets a paused one go on.
+pub(super) async fn resume(args: JobArgs) -> Result<ExitCode> {
+    let path = jobs::find(&args.state.dir()?, &args.job)?;
+    let summary = Journal::peek(&path)?;
+    if let Some(outcome) = summary.outcome {
+        return Err(anyhow!("job {} is {outcome}: there is nothing to go on with", args.job));
+    }
+    if summary.is_at_work {
+        return ask(&path, &args.job, Request::Resume).await;
+    }
+    go_on(Journal::open(&path)?).await
+}
+
+/// Holds a job that is at work.
+pub(super) async fn pause(args: JobArgs) -> Result<ExitCode> {
+    let path = jobs::find(&args.state.dir()?, &args.job)?;
+    match Journal::peek(&path)?.is_at_work {
+        true => ask(&path, &args.job, Request::Pause).await,
+        false => Err(anyhow!("job {} is not at work", args.job)),
+    }
+}
+
+/// Takes a job back, whoever works on it.
+pub(super) async fn cancel(args: CancelArgs) -> Result<ExitCode> {
+    let CancelArgs { job: args, leave_target } = args;
+    let path = jobs::find(&args.state.dir()?, &args.job)?;
+    let summary = Journal::peek(&path)?;
+    if let Some(outcome) = summary.outcome {
+        return Err(anyhow!("job {} is {outcome}: there is nothing to cancel", args.job));
+    }
+    if summary.is_at_work {
+        if leave_target {
+            return Err(anyhow!("job {} is at work: stop it first to leave what is at the target", args.job));
+        }
+        ask(&path, &args.job, Request::Cancel).await?;
+        return wait_for_the_end(&path, &args.job).await;
+    }
+    let journal = Journal::open(&path)?;
+    journal.cancel(leave_target).await?;
+    match go_on(journal).await {
+        Err(error) if matches!(error.downcast_ref(), Some(crate::Error::Cancelled)) => Ok(ExitCode::SUCCESS),
+        outcome => outcome,
+    }
+}
+
+/// Runs the job of a journal with the arguments that it was started with.
+async fn go_on(journal: Journal) -> Result<ExitCode> {
+    let header = journal.header();
+    std::env::set_current_dir(&header.directory)
+        .with_context(|| format!("cannot go to {}, where the job was started", header.directory.display()))?;
+    let arguments = std::iter::once("slotmover").chain(header.arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(arguments).context("the journal's arguments are none of this program")?.command {
+        Command::Move(args) => r#move::run_with(*args, journal).await,
+        _ => Err(anyhow!("job {} is no move", header.job)),
+    }
+}
+
+async fn ask(path: &Path, job: &str, request: Request) -> Result<ExitCode> {
+    match requests::send(path, request).await? {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(anyhow!("the process that works on job {job} does not take requests")),
+    }
+}
+
+async fn wait_for_the_end(path: &Path, job: &str) -> Result<ExitCode> {
+    loop {
+        match Journal::peek(path) {
+            Ok(summary) => match (summary.outcome, summary.is_at_work) {
+                (Some(Outcome::Cancelled), _) => return Ok(ExitCode::SUCCESS),
+                (Some(outcome), _) => return Err(anyhow!("job {job} was {outcome} before it could be cancelled")),
+                (None, true) => sleep(STEP).await,
+                (None, false) => {
+                    return Err(anyhow!("the process that worked on job {job} ended without taking it back"));
+                }
+            },
+            // A job that had done nothing removes its journal.
+            Err(_) if !path.exists() => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Between two looks at a journal.
+const STEP: Duration = Duration::from_millis(100);

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One attempt at a job: from the journal's last entry on, as far as the servers last.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use replication::SlotSet;
+use snapshot::Checkpoint;
+use tracing::info;
+
+use crate::flow::{Budget, Line, Throttle};
+use crate::job::copy::CopyPlan;
+use crate::job::cutover::{Cutover, Fences, Outcome};
+use crate::job::follow::Follower;
+use crate::job::health::Health;
+use crate::job::journal::{Entry, Found, State};
+use crate::job::plan::Plan;
+use crate::job::reach::Reach;
+use crate::job::snapshot::Snapshot;
+use crate::job::start::Start;
+use crate::job::verify::Verify;
+use crate::job::{Job, Phase, Report, VerifyReport, worse};
+use crate::source::Known;
+use crate::{Error, Result};
+
+/// What is there as long as the connections are.
+pub(super) struct Attempt<'a> {
+    job: &'a Job,
+    plan: Plan,
+    /// The slots that are not at the target yet.
+    slots: SlotSet,
+}
+
+impl<'a> Attempt<'a> {
+    /// Connects to both sides and finds them fit.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Unfit`], and what the routing layer says.
+    pub(super) async fn begin(job: &'a Job) -> Result<Self> {
+        job.enter(Phase::Plan).await?;
+        let plan = Plan::make(job).await?;
+        let slots = job.slots_left().await?;
+        Ok(Self { job, plan, slots })
+    }
+
+    /// Moves what is left to move. When it returns every slot is at the target.
+    ///
+    /// # Errors
+    /// Whatever stopped it.
+    pub(super) async fn run(mut self) -> Result<Report> {
+        let job = self.job;
+        if job.journal.read(|state| state.cleaning) {
+            return Ok(job.journal.read(|state| Report::of(state, &job.options)));
+        }
+        let report = match self.slots.is_empty() {
+            // Nothing is left to be switched.
+            true => self.work().await?,
+            false => {
+                job.routing.prepare(&self.slots).await?;
+                let outcome = self.work().await;
+                let finished = job.routing.finish().await;
+                worse(outcome, finished, "could not take back what was changed at the routing layer")?
+            }
+        };
+        job.journal.note(Entry::Cleaning).await?;
+        Ok(report)
+    }
+
+    async fn work(&mut self) -> Result<Report> {
+        self.job.control.gate().admit().await?;
+        if !self.slots.is_empty() {
+            self.plan.claim(&self.slots, self.job).await?;
+        }
+        let Self { job, plan, .. } = &*self;
+        let shared = job.options.shared_limits.as_ref();
+        let address = plan.target.endpoint().address();
+        let throttle = Arc::new(Throttle::of_job(&job.control, shared.map(|shared| (shared, &*address))));
+        job.progress.watch_throttle(&throttle);
+        let health = Health::start(plan, &job.control, &throttle, job.options.cutover.ignore_replicas).await?;
+        job.enter(Phase::Snapshot).await?;
+        health.know_what_is_usual().await;
+        let snapshot = self.snapshot().await?;
+        let sinks = plan.sinks(job).await?;
+        let memory = Budget::new(job.options.line_memory());
+        let line = Line::start(sinks, &job.control, &throttle, memory);
+        let outcome = match self.carry(snapshot, &line, &health).await {
+            Ok(report) => line.finish().await.map(|()| report),
+            // The lane knows why the line stopped.
+            Err(Error::LineStopped) => Err(line.fault().await),
+            Err(error) => {
+                // Nothing of it may be under way when the next attempt begins.
+                line.abort().await;
+                Err(error)
+            }
+        };
+        match outcome {
+            // It was not the operator who did so.
+            Err(Error::Stopped) => Err(health.fault().unwrap_or(Error::Stopped)),
+            Ok(report) => Ok(Report { held: throttle.report(), ..report }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The checkpoint of the attempt before, or a new one.
+    async fn snapshot(&self) -> Result<Snapshot> {
+        let Self { job, plan, .. } = self;
+        match job.journal.read(|state| state.checkpoint.clone()) {
+            Some(taken) => Snapshot::reopen(taken, &plan.source, &job.options, &job.journal).await,
+            None => Snapshot::take(&plan.source, &job.options, &job.journal).await,
+        }
+    }
+
+    async fn carry(&self, snapshot: Snapshot, line: &Line, health: &Health) -> Result<Report> {
+        let Self { job, plan, slots } = self;
+        let Snapshot { checkpoint, spool } = snapshot;
+        let (from, checkpoint) = (checkpoint.info().offset, Arc::new(checkpoint));
+        let known = Arc::new(Known::new());
+        let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint));
+        let mut follower = Follower::new(plan, &spool, start, line, &known, job)?;
+        job.progress.watch(line.watermark());
+        let found = match reach {
+            Some(reach) => {
+                let copy = CopyPlan {
+                    checkpoint: &checkpoint,
+                    slots,
+                    options: &job.options,
+                    known: &known,
+                    journal: &job.journal,
+                };
+                health.line_begins();
+                self.copy(&copy, &reach, line, &mut follower).await?
+            }
+            None => job.journal.read(|state| state.found.clone()),
+        };
+        health.line_follows();
+        let mut fences = Fences::after(&job.journal.read(|state| state.switched.clone()));
+        let mut verified = VerifyReport::default();
+        while !follower.slots().is_empty() {
+            job.enter(Phase::CatchUp).await?;
+            follower.settle().await?;
+            job.enter(Phase::Verify).await?;
+            let verify = Verify::new(plan, &spool, from, &checkpoint, follower.slots(), &job.progress);
+            verified.add(self.verify(verify, &mut follower).await?);
+            self.cut_over(&mut follower, &mut fences, health.throttle()).await?;
+        }
+        follower.watch_for_late_writes(WATCH).await?.check()?;
+        Ok(Report {
+            changes: follower.changes(),
+            unknown_commands: follower.unknown(),
+            fence_ms: fences.report(),
+            verify: verified,
+            wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
+            raw_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().raw_bytes()),
+            whole_rereads: known.whole_reads(),
+            findings: found.noted,
+            ..job.journal.read(|state| Report::of(state, &job.options))
+        })
+    }
+
+    async fn copy(
+        &self,
+        copy: &CopyPlan<'_>,
+        reach: &Arc<Reach>,
+        line: &Line,
+        follower: &mut Follower,
+    ) -> Result<Found> {
+        let job = self.job;
+        job.progress.expect_keys(copy.checkpoint.estimated_keys(self.slots.len()));
+        job.enter(Phase::Copy).await?;
+        let begin = Instant::now();
+        let found = follower.alongside_copy(reach, copy.run(line, reach)).await?;
+        let (took, places) = (begin.elapsed(), reach.places());
+        let (keys, bytes) = places.iter().fold((0, 0), |sum, place| (sum.0 + place.keys, sum.1 + place.bytes));
+        info!(keys, bytes, ?took, "copied");
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        job.journal.note(Entry::CopyEnded { keys, bytes, millis }).await?;
+        Ok(found)
+    }
+
+    async fn verify(&self, verify: Verify<'_>, follower: &mut Follower) -> Result<VerifyReport> {
+        let report = Box::pin(verify.run(follower)).await?;
+        self.job.journal.note(Entry::Verified { keys: report.keys, repaired: report.repaired }).await?;
+        Ok(report)
+    }
+
+    /// Switches slots until none is left, or until a flush of the source makes what was verified void.
+    async fn cut_over(&self, follower: &mut Follower, fences: &mut Fences, throttle: &Arc<Throttle>) -> Result<()> {
+        let job = self.job;
+        job.enter(Phase::Cutover).await?;
+        let cutover = Cutover {
+            routing: &job.routing,
+            options: &job.options.cutover,
+            progress: &job.progress,
+            gate: job.control.gate(),
+            throttle,
+            journal: &job.journal,
+        };
+        match cutover.run(follower, fences).await? {
+            Outcome::Switched => {}
+            Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
+        }
+        job.control.gate().admit().await
+    }
+}
+
+/// Where those before us have left off: where the log is to be followed from, and the copy where that is not over.
+fn resume(state: &State, slots: &SlotSet, checkpoint: &Checkpoint) -> (Start, Option<Arc<Reach>>) {
+    let reached = state.reached.clone().filter(|reached| reached.places.len() == checkpoint.instances());
+    let reach = match &reached {
+        Some(reached) => Reach::at(reached.places.clone(), checkpoint.slots()),
+        None => Reach::start(checkpoint.instances(), checkpoint.slots()),
+    };
+    let is_copied = state.copied.is_some() || slots.is_empty();
+    let start = Start {
+        slots: slots.clone(),
+        offset: state.followed.unwrap_or(checkpoint.info().offset),
+        reached,
+        switched: state.switched.clone(),
+        is_copied,
+    };
+    (start, (!is_copied).then(|| Arc::new(reach)))
+}
+
+/// How long the source's log is watched for late writes after the last switch.
+const WATCH: Duration = Duration::from_secs(2);

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The moved keys are deleted at the source, which serves nobody from them any more.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use replication::{Slot, SlotCount, SlotSet, slot_of_index};
+use tokio::time::sleep;
+use tracing::info;
+
+use crate::endpoint::Client;
+use crate::flow::{Control, JobLimits, Kindness};
+use crate::job::{Cleanup, Job, Phase};
+use crate::routing::{Owner, RoutingControl};
+use crate::{Error, Result};
+
+impl Job {
+    /// Deletes them all, if that is wanted: page by page, none of a slot that the target does not own, and slowly enough
+    /// for the source's clients.
+    pub(super) async fn clean_up(&self) -> Result<()> {
+        if self.options.cleanup == Cleanup::Keep {
+            return Ok(());
+        }
+        self.enter(Phase::Cleanup).await?;
+        let mut sweep = Sweep {
+            client: self.source.connect().await?,
+            slots: &self.options.slots,
+            slot_count: self.options.slot_count,
+            owners: Owners { routing: &*self.routing, asked: HashMap::new() },
+            control: &self.control,
+        };
+        let mut deleted = 0;
+        // A cursor may pass keys by while others are deleted around it.
+        loop {
+            let found = sweep.pass(|so_far| self.progress.cleaned(deleted + so_far)).await?;
+            deleted += found;
+            if found == 0 {
+                info!(deleted, "deleted the moved keys at the source");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A walk through the source's keys.
+struct Sweep<'a> {
+    client: Client,
+    slots: &'a SlotSet,
+    slot_count: SlotCount,
+    owners: Owners<'a>,
+    control: &'a Control,
+}
+
+impl Sweep<'_> {
+    /// Deletes what it meets of the slots, and gives the number.
+    async fn pass(&mut self, mut tell: impl FnMut(u64)) -> Result<u64> {
+        let (mut deleted, mut cursor, mut gate) = (0, Some("0".to_owned()), self.control.gate());
+        while let Some(at) = cursor {
+            gate.admit().await?;
+            let begin = Instant::now();
+            let (keys, next) = self.client.scan(&at).await?;
+            let ours: Vec<Vec<u8>> = keys.into_iter().filter(|key| self.slots.contains(self.slot_of(key))).collect();
+            for key in &ours {
+                self.owners.check(self.slot_of(key)).await?;
+            }
+            // A Pika deletes a collection in one step, however big it is: its rows go with a later compaction.
+            deleted += self.client.delete("DEL", &ours).await?;
+            tell(deleted);
+            sleep(pause(begin.elapsed(), ours.len(), self.control.limits())).await;
+            cursor = next;
+        }
+        Ok(deleted)
+    }
+
+    /// The slot that a key stands for: the server's own index of a slot goes with it.
+    fn slot_of(&self, key: &[u8]) -> Slot {
+        slot_of_index(key, self.slot_count).unwrap_or_else(|| self.slot_count.slot_of(key))
+    }
+}
+
+/// Who owns the slots, asked again now and then.
+struct Owners<'a> {
+    routing: &'a dyn RoutingControl,
+    asked: HashMap<Slot, Instant>,
+}
+
+impl Owners<'_> {
+    /// That nobody is served from the source.
+    async fn check(&mut self, slot: Slot) -> Result<()> {
+        if self.asked.get(&slot).is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return Ok(());
+        }
+        match self.routing.owner(slot).await? {
+            Owner::Target => {
+                self.asked.insert(slot, Instant::now());
+                Ok(())
+            }
+            owner => Err(Error::Routing {
+                what: format!("slot {slot} belongs to {owner} by now, so its keys at the source are not deleted"),
+            }),
+        }
+    }
+}
+
+/// How long the source is left in peace after a page.
+fn pause(took: Duration, deleted: usize, limits: JobLimits) -> Duration {
+    let kind = match limits.kind {
+        Kindness::Gentle => took * 4,
+        Kindness::Normal => took,
+        Kindness::Full => Duration::ZERO,
+    };
+    let rate = limits.speed.command_rate.map_or(Duration::ZERO, |rate| {
+        Duration::from_secs_f64(deleted as f64 / rate.commands() as f64).saturating_sub(took)
+    });
+    kind.max(rate)
+}
+
+/// For so long an answer of the routing layer is taken to hold.
+const ASK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A job from its first attempt to its end: what follows an error is what its remedy says.
+
+use std::time::{Duration, Instant};
+
+use replication::{BinlogOffset, SlotSet};
+use snapshot::UnixMillis;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::endpoint::Client;
+use crate::job::attempt::Attempt;
+use crate::job::journal::{Entry, Holding, Node, Outcome};
+use crate::job::snapshot::{discard, restore};
+use crate::job::{Job, Phase, Report, worse};
+use crate::record::{Offset, Slots};
+use crate::routing::Owner;
+use crate::sink::Target;
+use crate::{Error, Remedy, Result, Side};
+
+impl Job {
+    /// Attempts until one succeeds or an error is for a person.
+    pub(super) async fn live(&self) -> Result<Report> {
+        let mut patience = Patience::new();
+        loop {
+            let error = match Box::pin(self.attempt()).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            };
+            match self.reaction(&error, &mut patience) {
+                Reaction::TakeBack => {
+                    if let Err(second) = self.journal.cancel(false).await {
+                        warn!(%second, "the journal does not say that the job is cancelled");
+                        return Err(error);
+                    }
+                }
+                Reaction::Renew => {
+                    warn!("{error}; a new checkpoint is taken");
+                    self.journal.note(Entry::Outdated { why: error.to_string() }).await?;
+                }
+                Reaction::Again(pause) => self.wait(&error, pause, &mut patience).await,
+                Reaction::End => return Err(self.leave(error).await),
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Report> {
+        if self.journal.read(|state| state.cancelling) {
+            self.take_back().await?;
+            return Err(Error::Cancelled);
+        }
+        let report = Attempt::begin(self).await?.run().await?;
+        self.clean_up().await?;
+        self.tidy_up().await?;
+        self.journal.note(Entry::Ended { outcome: Outcome::Done }).await?;
+        self.enter(Phase::Done).await?;
+        Ok(report)
+    }
+
+    fn reaction(&self, error: &Error, patience: &mut Patience) -> Reaction {
+        let (is_blank, ended) = self.journal.read(|state| (state.is_blank(), state.ended));
+        match error {
+            Error::Cancelled if ended.is_some() || is_blank => return Reaction::End,
+            Error::Cancelled => return Reaction::TakeBack,
+            // Without a journal nobody could go on.
+            Error::Stopped if !self.journal.is_kept() && !is_blank => return Reaction::TakeBack,
+            _ => {}
+        }
+        let pause = match error.side() {
+            Side::Source | Side::Target | Side::Receiver => patience.next(self.options.retry_for),
+            // Before anything is fenced. Later on the cutover itself tries again, and knows when to give up.
+            Side::Routing if self.progress.status().phase == Phase::Plan => {
+                patience.next(self.options.retry_for.min(ROUTING_MAX))
+            }
+            Side::Routing | Side::Agent => None,
+        };
+        match error.remedy() {
+            // What nobody has begun yet fails at once: an address may be wrong.
+            _ if is_blank => Reaction::End,
+            Remedy::Resume => pause.map_or(Reaction::End, Reaction::Again),
+            Remedy::Restart if patience.may_renew() => Reaction::Renew,
+            Remedy::Restart | Remedy::Operator => Reaction::End,
+        }
+    }
+
+    /// Waits before the next attempt, unless somebody ends the job.
+    async fn wait(&self, error: &Error, pause: Duration, patience: &mut Patience) {
+        let text = error.to_string();
+        if patience.told != text {
+            warn!("{text}; trying again");
+            patience.told.clone_from(&text);
+        }
+        self.progress.waits(Some(text));
+        let mut gate = self.control.gate();
+        let is_cancelling = self.journal.read(|state| state.cancelling);
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = gate.ended(), if !is_cancelling => {}
+        }
+        self.progress.waits(None);
+    }
+
+    /// Ends with an error that is for a person. What a journal knows stays, for whoever goes on with it.
+    async fn leave(&self, error: Error) -> Error {
+        if self.journal.is_kept() {
+            let is_blank = self.journal.read(|state| state.is_blank() && state.ended.is_none());
+            // What was found in the checkpoint is still in it, whatever is done about it at the source.
+            let renewed = match error {
+                Error::Findings { .. } => self.journal.note(Entry::Outdated { why: error.to_string() }).await,
+                _ if is_blank => self.journal.remove(),
+                _ => Ok(()),
+            };
+            return worse(Err::<(), _>(error), renewed, "could not write into the journal").unwrap_err();
+        }
+        worse(Err::<(), _>(error), self.tidy_up().await, "could not clean up at the source").unwrap_err()
+    }
+
+    /// A number for the job in the upper half, and one in the lower half that is greater for each attempt.
+    pub(super) fn attempt_number(&self) -> u64 {
+        let job = crc32fast::hash(self.journal.header().job.as_bytes());
+        // In hundredths of a second it comes round after more than a year.
+        u64::from(job) << 32 | (UnixMillis::now().0 / 10) & u64::from(u32::MAX)
+    }
+
+    /// The slots that are not at the target. The routing layer is asked about those whose switch may have been sent.
+    pub(super) async fn slots_left(&self) -> Result<SlotSet> {
+        let (moved, approached) = self.journal.read(|state| (state.moved(), state.approached.clone()));
+        let mut left: SlotSet = self.options.slots.iter().filter(|slot| !moved.contains(*slot)).collect();
+        let mut found = SlotSet::new();
+        for slot in approached.iter().filter(|slot| !moved.contains(*slot)) {
+            if self.routing.owner(slot).await? == Owner::Target {
+                found.insert(slot);
+            }
+        }
+        if !found.is_empty() {
+            info!(slots = %found, "were switched before");
+            found.iter().for_each(|slot| {
+                left.remove(slot);
+            });
+            self.note_switched(found).await?;
+        }
+        self.progress.have_switched(self.options.slots.len() - left.len());
+        Ok(left)
+    }
+
+    /// Slots that those before us have sent a switch of, and that are at the target by now.
+    async fn note_switched(&self, slots: SlotSet) -> Result<()> {
+        let switching = self.journal.read(|state| state.switching.clone());
+        // Where it is not known how the log ended behind their fence, there is nothing to watch for.
+        let unknown = BinlogOffset::new(u32::MAX, u64::MAX);
+        let end =
+            switching.filter(|(sent, _)| slots.iter().all(|slot| sent.contains(slot))).map_or(unknown, |(_, end)| end);
+        self.journal.note(Entry::Switched { slots: Slots(slots), end: Offset(end), micros: 0 }).await
+    }
+
+    /// Takes back all that was done, but for slots that were switched: the source is as before, and the target holds nothing
+    /// of the others.
+    async fn take_back(&self) -> Result<()> {
+        self.progress.waits(Some("what was done is taken back".to_owned()));
+        let (left, tidied) = (self.slots_left().await?, self.tidy_up().await);
+        let is_ours = self.journal.read(|state| state.target != Holding::Theirs && !state.leaves_target);
+        if is_ours && !left.is_empty() {
+            let options = &self.options;
+            let mut target = Target::connect(&self.target, options.slot_count, options.hyperloglog).await?;
+            let purged = target.purge(&left).await?;
+            info!(purged, "deleted what was copied to the target");
+        }
+        tidied?;
+        self.progress.waits(None);
+        self.journal.note(Entry::Ended { outcome: Outcome::Cancelled }).await
+    }
+
+    /// Restores the settings of both servers and removes every directory of ours.
+    async fn tidy_up(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for (node, endpoint) in [(Node::Source, &self.source), (Node::Target, &self.target)] {
+            let is_changed = self.journal.read(|state| state.settings.iter().any(|setting| setting.node == node));
+            if is_changed {
+                let connected: Result<Client> = endpoint.connect().await;
+                outcome = outcome.and(match connected {
+                    Ok(mut client) => restore(&mut client, node, &self.journal).await,
+                    Err(error) => Err(error),
+                });
+            }
+        }
+        outcome.and(discard(&self.journal).await)
+    }
+}
+
+/// What follows an error.
+enum Reaction {
+    /// The same from the journal's last entry on.
+    Again(Duration),
+    /// From a new checkpoint.
+    Renew,
+    /// Everything is taken back.
+    TakeBack,
+    /// It is for a person.
+    End,
+}
+
+/// How long it is tried again, and how often from a new checkpoint.
+struct Patience {
+    /// Since when no attempt has got anywhere.
+    since: Option<Instant>,
+    last: Instant,
+    pause: Duration,
+    renewals: u32,
+    /// The error that was logged last.
+    told: String,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { since: None, last: Instant::now(), pause: PAUSE_FIRST, renewals: 0, told: String::new() }
+    }
+
+    /// How long to wait before the next attempt; `None` when it was tried for so long.
+    fn next(&mut self, longest: Duration) -> Option<Duration> {
+        // An attempt that lasted has got somewhere.
+        if self.last.elapsed() > self.pause + LASTED {
+            (self.since, self.pause) = (None, PAUSE_FIRST);
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let pause = self.pause;
+        self.last = Instant::now();
+        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+        (since.elapsed() < longest).then_some(pause)
+    }
+
+    fn may_renew(&mut self) -> bool {
+        self.renewals += 1;
+        self.renewals <= RENEWALS
+    }
+}
+
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+
+/// A server that comes back is found within that.
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
+
+/// How long the routing layer is waited for.
+const ROUTING_MAX: Duration = Duration::from_secs(60);
+
+/// An attempt of this length counts as one that got somewhere.
+const LASTED: Duration = Duration::from_secs(20);
+
+/// New checkpoints that one process takes: whatever needs more of them has another cause.
+const RENEWALS: u32 = 5;

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A checkpoint of the source and the log from there on, where nobody else deletes them; and how both are given up.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use replication::binlog::Spool;
+use snapshot::Checkpoint;
+use tracing::{info, warn};
+
+use crate::endpoint::Client;
+use crate::job::JobOptions;
+use crate::job::journal::{Entry, Journal, Node, Taken};
+use crate::record::Offset;
+use crate::source::{Local, own_dumps};
+use crate::{Error, Result};
+
+/// A checkpoint that is open, and the log from there on.
+pub(super) struct Snapshot {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) spool: Spool,
+}
+
+impl Snapshot {
+    /// Holds the log from here on, takes a checkpoint, and puts both where nobody else deletes them. What an earlier
+    /// attempt has left is removed first.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] when BGSAVE fails or does not end, [`Error::File`] and [`Error::Binlog`] when something cannot
+    /// be linked.
+    pub(super) async fn take(source: &Local, options: &JobOptions, journal: &Journal) -> Result<Self> {
+        discard(journal).await?;
+        change(&mut source.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+        let (log, dump) = (&source.layout().log, &source.layout().dump);
+        let spool_dir = directory(options, &log.with_file_name(""), journal).await?;
+        // The spool starts before the checkpoint, so that no file between the two can be missed.
+        let spool = Spool::create(log, &spool_dir, source.end()?.file)?;
+        let checkpoint_dir = directory(options, dump, journal).await?.join("checkpoint");
+        save(source, &checkpoint_dir, journal).await?;
+        let checkpoint = Checkpoint::open(&checkpoint_dir, options.slot_count, Some(source.instances()))?;
+        let offset = Offset(checkpoint.info().offset);
+        let entry = Entry::Checkpoint { checkpoint: checkpoint_dir, spool: spool_dir, log: log.clone(), offset };
+        journal.note(entry).await?;
+        Ok(Self { checkpoint, spool })
+    }
+
+    /// Opens what an earlier attempt has taken, and has the source keep its log as before: it may have been restarted.
+    ///
+    /// # Errors
+    /// When it cannot be used any more, or when the source refuses.
+    pub(super) async fn reopen(taken: Taken, source: &Local, options: &JobOptions, journal: &Journal) -> Result<Self> {
+        change(&mut source.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+        let spool = Spool::create(&source.layout().log, &taken.spool, taken.offset.file)?;
+        let checkpoint = Checkpoint::open(&taken.checkpoint, options.slot_count, Some(source.instances()))?;
+        match checkpoint.info().offset == taken.offset {
+            true => Ok(Self { checkpoint, spool }),
+            false => {
+                let (path, fault) = (&taken.checkpoint, ErrorKind::InvalidData.into());
+                Err(Error::file("find the checkpoint that was taken in", path, fault))
+            }
+        }
+    }
+}
+
+/// Restores every setting of a server. One that was changed by somebody else meanwhile, or by a restart, is left.
+///
+/// # Errors
+/// The first one that could not be; the others are tried all the same.
+pub(super) async fn restore(client: &mut Client, node: Node, journal: &Journal) -> Result<()> {
+    let mut outcome = Ok(());
+    let settings = journal.read(|state| state.settings.clone());
+    for setting in settings.into_iter().rev().filter(|setting| setting.node == node) {
+        let restored = put_back(client, &setting.name, &setting.before, journal).await;
+        match restored {
+            Ok(()) => outcome = outcome.and(journal.note(Entry::Restored { node, name: setting.name }).await),
+            Err(error) => {
+                warn!(name = setting.name, value = setting.before, "could not restore a setting of the {node}");
+                outcome = outcome.and(Err(error));
+            }
+        }
+    }
+    outcome
+}
+
+/// Removes every directory and dump of ours.
+///
+/// # Errors
+/// The first one that could not be removed; the others are tried all the same.
+pub(super) async fn discard(journal: &Journal) -> Result<()> {
+    let (mut paths, dumps) = journal.read(|state| (state.directories.clone(), state.dumps.clone()));
+    let mut outcome = Ok(());
+    // A dump that failed or could not be linked is still there.
+    match dumps.map(|(path, prefix)| own_dumps(&path, &prefix)).transpose() {
+        Ok(dumps) => paths.extend(dumps.unwrap_or_default()),
+        Err(error) => outcome = Err(error),
+    }
+    let is_something = !paths.is_empty();
+    for path in paths {
+        outcome = outcome.and(remove(&path));
+    }
+    outcome?;
+    if is_something {
+        journal.note(Entry::Removed).await?;
+    }
+    Ok(())
+}
+
+/// Takes a dump under a prefix of our own and links it to `to`.
+async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
+    let prefix = format!("{}-", own_name(journal));
+    let (mut client, dumps) = (source.client(), source.layout().dump.clone());
+    journal.note(Entry::Dumps { path: dumps, prefix: prefix.clone() }).await?;
+    change(&mut client, Node::Source, "dump-prefix", &prefix, journal).await?;
+    let dump = source.save(&prefix).await;
+    restore_one(&mut client, Node::Source, "dump-prefix", journal).await?;
+    let dump = dump?;
+    link_tree(&dump, to)?;
+    // The dump bears our prefix, so it is ours to remove: its files live on in the links.
+    remove(dump.parent().unwrap_or(&dump))?;
+    info!(checkpoint = %to.display(), "took a checkpoint");
+    Ok(())
+}
+
+/// Changes a setting once it is written down what it was. It may be changed already, by an earlier attempt, or by another
+/// job, which then restores it: what we would restore is what that one has set.
+async fn change(client: &mut Client, node: Node, name: &str, value: &str, journal: &Journal) -> Result<()> {
+    let now = client.setting(name).await?;
+    if now == value {
+        return Ok(());
+    }
+    journal.note(Entry::Setting { node, name: name.to_owned(), before: now }).await?;
+    client.change_setting(name, value).await
+}
+
+async fn restore_one(client: &mut Client, node: Node, name: &str, journal: &Journal) -> Result<()> {
+    let setting = journal
+        .read(|state| state.settings.iter().find(|setting| (setting.node, &*setting.name) == (node, name)).cloned());
+    let Some(setting) = setting else { return Ok(()) };
+    put_back(client, name, &setting.before, journal).await?;
+    journal.note(Entry::Restored { node, name: name.to_owned() }).await
+}
+
+/// Sets what was there before, unless somebody else has set another value since ours.
+async fn put_back(client: &mut Client, name: &str, before: &str, journal: &Journal) -> Result<()> {
+    let ours = [LOGS_KEPT.to_owned(), format!("{}-", own_name(journal))];
+    match ours.contains(&client.setting(name).await?) {
+        true => client.change_setting(name, before).await,
+        false => Ok(()),
+    }
+}
+
+/// The directory of this job under the operator's choice or else under `parent`.
+async fn directory(options: &JobOptions, parent: &Path, journal: &Journal) -> Result<PathBuf> {
+    let dir = options.work_dir.as_deref().unwrap_or(parent).join(own_name(journal));
+    if !journal.read(|state| state.directories.contains(&dir)) {
+        journal.note(Entry::Directory { path: dir.clone() }).await?;
+    }
+    fs::create_dir_all(&dir).map_err(|fault| Error::file("create", &dir, fault))?;
+    Ok(dir)
+}
+
+/// Tells what is this job's from what is another's.
+fn own_name(journal: &Journal) -> String {
+    format!("slotmover-{}", journal.header().job)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        // It could not even be made.
+        Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+        removed => removed.map_err(|fault| Error::file("remove", path, fault)),
+    }
+}
+
+/// Hard-links every file below `from` to the same place below `to`.
+fn link_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).map_err(|fault| Error::file("create", to, fault))?;
+    for entry in fs::read_dir(from).map_err(|fault| Error::file("list", from, fault))? {
+        let entry = entry.map_err(|fault| Error::file("list", from, fault))?;
+        let (path, link) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => link_tree(&path, &link)?,
+            false => fs::hard_link(&path, &link).map_err(|fault| Error::file("link", &link, fault))?,
+        }
+    }
+    Ok(())
+}
+
+/// Binlog files the source is told to keep: in effect all. Our links hold them anyway; this holds what is not linked yet.
+const LOGS_KEPT: &str = "1000000";

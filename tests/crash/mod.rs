@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Anything dies at any moment of a move under load: the move goes on, and no value is lost or stale.
+//!
+//! `SLOTMOVER_SEEDS=17` has the random deaths of one seed alone, `SLOTMOVER_SEEDS=0-1999` those of many.
+
+mod stage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::stage::{Party, Stage};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mover_is_killed_around_every_entry_of_its_journal() {
+    for moment in ["before", "after"] {
+        let ended = Arc::new(AtomicBool::new(false));
+        side_by_side(1..=ENTRIES_MAX, |number| {
+            let ended = Arc::clone(&ended);
+            async move {
+                // Once a move has ended without coming to this entry, later ones need not be tried.
+                if !ended.load(Ordering::SeqCst) && !is_killed_at(&format!("kill {moment} {number}")).await {
+                    ended.store(true, Ordering::SeqCst);
+                }
+            }
+        })
+        .await;
+        assert!(ended.load(Ordering::SeqCst), "a move has more than {ENTRIES_MAX} entries");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_killed_at_every_entry_of_the_journal() {
+    for party in [Party::Source, Party::Target] {
+        let ended = Arc::new(AtomicBool::new(false));
+        side_by_side(1..=ENTRIES_MAX, |number| {
+            let ended = Arc::clone(&ended);
+            async move {
+                if !ended.load(Ordering::SeqCst) && !node_is_killed_at(party, number).await {
+                    ended.store(true, Ordering::SeqCst);
+                }
+            }
+        })
+        .await;
+        assert!(ended.load(Ordering::SeqCst), "a move has more than {ENTRIES_MAX} entries");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anything_is_killed_at_random_times() {
+    side_by_side(seeds(), |seed| async move {
+        let running = tokio::spawn(random_deaths(seed));
+        if let Err(failure) = running.await {
+            eprintln!(
+                "seed {seed} failed; alone: SLOTMOVER_SEEDS={seed} make test ARGS='--test integration anything_is_killed'"
+            );
+            std::panic::resume_unwind(failure.into_panic());
+        }
+    })
+    .await;
+}
+
+/// Whether the mover came to that entry and died there. It is started again until it is done.
+async fn is_killed_at(accident: &str) -> bool {
+    let mut stage = Stage::start(1).await;
+    let mut agent = stage.agent(Some(accident));
+    let was_killed = match agent.end().await {
+        None => true,
+        Some(0) => false,
+        Some(code) => panic!("{accident}: it ended with {code}: {}", agent.errors()),
+    };
+    if was_killed {
+        let mut agent = stage.agent(None);
+        assert_eq!(agent.end().await, Some(0), "{accident}: {}", agent.errors());
+    }
+    stage.assert_moved(accident).await;
+    was_killed
+}
+
+/// Whether the mover came to that entry. It stands still while the node dies and comes back.
+async fn node_is_killed_at(party: Party, number: u64) -> bool {
+    let what = format!("{party:?} at {number}");
+    let mut stage = Stage::start(1).await;
+    let mut agent = stage.agent(Some(&format!("stop after {number}")));
+    let was_stopped = match agent.end_or_stop().await {
+        None => true,
+        Some(Some(0)) => false,
+        Some(code) => panic!("{what}: it ended with {code:?}: {}", agent.errors()),
+    };
+    if was_stopped {
+        stage.restart(party, Duration::ZERO).await;
+        agent.signal("CONT");
+        assert_eq!(agent.end().await, Some(0), "{what}: {}", agent.errors());
+    }
+    stage.assert_moved(&what).await;
+    was_stopped
+}
+
+async fn random_deaths(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut stage = Stage::start(seed).await;
+    let mut agent = stage.agent(None);
+    for _ in 0..rng.random_range(1..=3) {
+        let millis = |range| Duration::from_millis(range);
+        tokio::time::sleep(millis(rng.random_range(0..2500))).await;
+        let after = millis(rng.random_range(0..300));
+        if agent.has_ended() {
+            break;
+        }
+        match rng.random_range(0..5) {
+            0 | 1 => {
+                stage.kill(&mut agent, Party::Agent).await;
+                tokio::time::sleep(after).await;
+                agent = stage.agent(None);
+            }
+            2 => {
+                stage.kill(&mut agent, Party::AgentAndGuard).await;
+                agent = stage.agent(None);
+            }
+            3 => stage.restart(Party::Source, after).await,
+            _ => stage.restart(Party::Target, after).await,
+        }
+    }
+    let code = agent.end().await;
+    assert_eq!(code, Some(0), "seed {seed}: {}", agent.errors());
+    stage.assert_moved(&format!("seed {seed}")).await;
+}
+
+/// Runs something for each number, a few at a time.
+async fn side_by_side<T>(numbers: impl IntoIterator<Item = u64>, run: impl Fn(u64) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let (turns, mut running) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
+    for number in numbers {
+        let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
+        let run = run(number);
+        running.spawn(async move {
+            run.await;
+            drop(turn);
+        });
+        while let Some(ended) = running.try_join_next() {
+            ended.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()));
+        }
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()));
+    }
+}
+
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    let Ok(text) = std::env::var("SLOTMOVER_SEEDS") else { return 0..=SEEDS - 1 };
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("SLOTMOVER_SEEDS is `{text}`"));
+    match text.split_once('-') {
+        Some((first, last)) => number(first)..=number(last),
+        None => number(&text)..=number(&text),
+    }
+}
+
+/// Seeds of each run of the tests.
+const SEEDS: u64 = 200;
+
+/// Moves at once: most of the time each waits.
+const AT_ONCE: usize = 6;
+
+/// More entries than a move of a few seconds has.
+const ENTRIES_MAX: u64 = 100;

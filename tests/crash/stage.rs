@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A cluster whose nodes and whose mover are processes that may die, with clients that know what every reply must be.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mover::sandbox::codis::{Codis, CodisConfig, Intervals};
+use mover::sandbox::load::{Load, LoadConfig, Tag};
+use replication::{Slot, SlotCount, SlotSet};
+
+use crate::harness::{Agent, Client, NodeProcess, fence_journals, guards, left_behind, signal, until};
+
+pub(crate) struct Stage {
+    pub(crate) source: NodeProcess,
+    pub(crate) target: NodeProcess,
+    codis: Codis,
+    load: Load,
+    settings: Vec<String>,
+    agents: usize,
+    dir: tempfile::TempDir,
+}
+
+/// Who may die.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Party {
+    Agent,
+    AgentAndGuard,
+    Source,
+    Target,
+}
+
+impl Stage {
+    pub(crate) async fn start(seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [source, target] = ["source", "target"].map(|name| NodeProcess::start(&dir.path().join(name)));
+        fill(&mut source.client());
+        let config = CodisConfig {
+            intervals: Intervals::brisk(),
+            dead_checks: 100,
+            ..CodisConfig::pair(source.addr(), target.addr())
+        };
+        let codis = Codis::start(config).await.unwrap();
+        let load = LoadConfig {
+            seed,
+            writers: 2,
+            keys_per_tag: 8,
+            big_elements: 50,
+            pace: Some(500),
+            ..LoadConfig::new(codis.proxy_addrs(), tags())
+        };
+        let load = Load::start(load).await.unwrap();
+        let settings = settings(&source);
+        Self { source, target, codis, load, settings, agents: 0, dir }
+    }
+
+    /// The move, begun or gone on with; a signal may come at an entry of its journal.
+    pub(crate) fn agent(&mut self, accident: Option<&str>) -> Agent {
+        self.agents += 1;
+        let line = format!(
+            "move --source {} --target {} --slots {} --routing codis --dashboard {} --state-dir {} --rate 1MB",
+            self.source.addr(),
+            self.target.addr(),
+            slots(),
+            self.codis.dashboard_url(),
+            self.state().display(),
+        );
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Agent::with_accident(&words, self.dir.path().join(format!("agent-{}", self.agents)), accident)
+    }
+
+    /// Kills a node and starts it again a while later.
+    pub(crate) async fn restart(&mut self, party: Party, after: Duration) {
+        let node = if party == Party::Source { &mut self.source } else { &mut self.target };
+        node.kill();
+        tokio::time::sleep(after).await;
+        node.restart();
+    }
+
+    /// Kills the mover, and its guard before it if that is to die as well.
+    pub(crate) async fn kill(&self, agent: &mut Agent, party: Party) {
+        if party == Party::AgentAndGuard {
+            guards(&self.state().to_string_lossy()).into_iter().for_each(|guard| signal(guard, "KILL"));
+        }
+        agent.kill();
+    }
+
+    /// Every slot is at the target with all that was in it, and nothing else is different from before.
+    pub(crate) async fn assert_moved(self, what: &str) {
+        until("the guard is gone", || guards(&self.state().to_string_lossy()).is_empty()).await;
+        assert_eq!(self.codis.locks(), [], "{what}");
+        assert_eq!(fence_journals(&self.state()), 0, "{what}");
+        for slot in slots().iter() {
+            assert_eq!(self.codis.mapping(slot).unwrap().group_id, 2, "{what}: slot {slot}");
+        }
+        let seen = self.load.stop().await;
+        assert!(seen.wrong_values == 0 && seen.keys_unchecked == 0, "{what}: {seen}");
+        check(&mut self.target.client(), what);
+        let mut source = self.source.client();
+        let left: Vec<String> = keys(&mut source).into_iter().filter(|key| key != "other").collect();
+        assert_eq!(left, [""; 0], "{what}: keys are left at the source");
+        assert_eq!(settings(&self.source), self.settings, "{what}");
+        for node in [&self.source, &self.target] {
+            assert_eq!(left_behind(node.dir()), Vec::<PathBuf>::new(), "{what}");
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+}
+
+fn slots() -> SlotSet {
+    SLOTS.into_iter().map(Slot::new).collect()
+}
+
+fn tags() -> Vec<Tag> {
+    Tag::of_slots(slots().iter(), SlotCount::CODIS)
+}
+
+/// Keys that nobody writes, so that there is something to copy; and one of another slot, which stays.
+fn fill(client: &mut Client) {
+    client.run("SET other stays");
+    for tag in tags() {
+        for number in 0..KEYS {
+            client.call(["SET", &name(&tag, number), &value(number)].map(str::to_owned)).unwrap();
+        }
+    }
+}
+
+fn check(client: &mut Client, what: &str) {
+    for tag in tags() {
+        for number in 0..KEYS {
+            let name = name(&tag, number);
+            let found = client.call(["GET", &name].map(str::to_owned)).unwrap();
+            assert_eq!(found, redis::Value::BulkString(value(number).into_bytes()), "{what}: {name}");
+        }
+    }
+}
+
+fn name(tag: &Tag, number: usize) -> String {
+    format!("{{{}}}:still:{number}", tag.name)
+}
+
+fn value(number: usize) -> String {
+    number.to_string().repeat(500)
+}
+
+fn keys(client: &mut Client) -> Vec<String> {
+    let (mut found, mut cursor) = (Vec::new(), "0".to_owned());
+    loop {
+        let page = client.run(&format!("SCAN {cursor} COUNT 1000"));
+        let (next, names): (String, Vec<String>) = redis::from_redis_value(page).unwrap();
+        found.extend(names);
+        if next == "0" {
+            return found;
+        }
+        cursor = next;
+    }
+}
+
+fn settings(node: &NodeProcess) -> Vec<String> {
+    let mut client = node.client();
+    ["expire-logs-nums", "dump-prefix"].map(|name| client.setting(name)).to_vec()
+}
+
+/// Few, so that each is cut over in every run.
+const SLOTS: [u16; 3] = [3, 500, 1001];
+
+/// In each slot; with the rate above the copy takes about a second.
+const KEYS: usize = 200;
