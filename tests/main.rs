@@ -32,3 +32,4 @@ mod real_pika;
 mod receive;
 mod sandbox;
 mod tidy;
+mod verify;

@@ -20,7 +20,7 @@ use crate::cli::routing::{Course, Kind, RoutingArgs};
 use crate::cli::signal::stop_signal;
 use crate::cli::{display, summary};
 use crate::dialect::HyperLogLogPolicy;
-use crate::job::{Job, JobOptions, Report, Status};
+use crate::job::{Job, JobOptions, Report, Status, VerifyMode};
 use crate::routing::{Hooks, RoutingControl};
 
 #[derive(Args, Debug)]
@@ -63,6 +63,12 @@ pub(super) struct MoveArgs {
     /// Leaves keys behind whose names Pika itself has corrupted (a NUL byte inside). Without it they stop the move.
     #[arg(long)]
     leave_corrupt_names: bool,
+
+    /// How much is compared on both sides before the switch: `full` (every key, and that the target has no others),
+    /// `sample=N` (about N keys, chosen evenly by a hash of their names; what only the target has is not looked for) or
+    /// `off`. What is left out is not repaired either.
+    #[arg(long, value_name = "MODE", default_value = "full")]
+    verify: VerifyMode,
 
     /// Connections to each side.
     #[arg(long, value_name = "N", default_value = "4")]
@@ -135,6 +141,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         hyperloglog: args.hyperloglog,
         replace: args.replace,
         leave_corrupt_names: args.leave_corrupt_names,
+        verify: args.verify,
         cutover,
         work_dir: args.work_dir,
     };

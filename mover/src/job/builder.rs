@@ -10,7 +10,7 @@ use replication::{SlotCount, SlotSet};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::{Endpoint, Password};
 use crate::flow::{CommandRate, Kindness, Limits, Rate};
-use crate::job::{Job, JobOptions};
+use crate::job::{Job, JobOptions, VerifyMode};
 use crate::routing::RoutingControl;
 use crate::sink::ReceiverOptions;
 use crate::{Error, Result, Side};
@@ -169,6 +169,12 @@ impl<S, T, R> JobBuilder<S, T, R> {
     /// Leaves keys behind whose names Pika itself has corrupted. Otherwise they stop the job before its switch.
     pub fn leave_corrupt_names(mut self, leave: bool) -> Self {
         self.options.leave_corrupt_names = leave;
+        self
+    }
+
+    /// How much of the slots is compared on both sides before they are switched; usually every key.
+    pub fn verify(mut self, mode: VerifyMode) -> Self {
+        self.options.verify = mode;
         self
     }
 

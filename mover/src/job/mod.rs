@@ -8,7 +8,6 @@ mod builder;
 mod convergence;
 mod copy;
 mod cutover;
-mod digest;
 mod dirty;
 mod follow;
 mod gauge;
@@ -34,6 +33,9 @@ pub use options::{CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
 pub use updates::Updates;
+pub use verify::VerifyMode;
+#[doc(hidden)]
+pub use verify::verify;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -200,15 +202,18 @@ impl Job {
         throttle: &Arc<Throttle>,
     ) -> Result<(VerifyReport, cutover::Fences)> {
         let mut fences = cutover::Fences::default();
-        let mut verified = VerifyReport::default();
+        let mut verified = VerifyReport::new(self.options.verify);
         let mut gate = self.control.gate();
         loop {
             gate.admit().await?;
             self.progress.enter(Phase::CatchUp);
             follower.settle().await?;
-            self.progress.enter(Phase::Verify);
-            let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, follower.slots(), &self.progress);
-            verified.add(Box::pin(verify.run(follower)).await?);
+            if self.options.verify != VerifyMode::Off {
+                self.progress.enter(Phase::Verify);
+                let slots = follower.slots();
+                let verify = verify::Verify::new(plan, &taken.spool, from, checkpoint, slots, self, throttle);
+                verified.add(Box::pin(verify.with_an_old_checkpoint().run(follower)).await?);
+            }
             self.progress.enter(Phase::Cutover);
             let cutover = cutover::Cutover {
                 routing: &self.routing,
