@@ -153,13 +153,18 @@ const DAMAGES: [Damage; 11] = [
     damage(&["XDEL 0:stream 2-1"], &[], "`0:stream` has 3 elements at the source, 2 at the target"),
 ];
 
-/// A source with the usual keys, those that are damaged, and some that take several questions or pieces.
+/// A source with the usual keys and those that are damaged.
 async fn source(dir: &Path) -> Source {
     let source = Source::start(dir).await;
     let mut client = source.client();
     KEYS.iter().for_each(|command| drop(client.run(command)));
     client.run("XADD 0:stream 2-1 f v");
     client.run("XADD 0:stream 3-1 f v");
+    source
+}
+
+/// Keys that take several questions or pieces, or are odd.
+fn fill_more(client: &mut Client) {
     client.run("XADD big:emptied 5-1 f v");
     client.run("XDEL big:emptied 5-1");
     client.call(["SET", "big:empty", ""]).unwrap();
@@ -175,11 +180,11 @@ async fn source(dir: &Path) -> Source {
         client.run(&format!("XADD big:stream {number}-1 f {long}"));
     }
     client.run("ZADD big:zset -inf least");
-    source
 }
 
 async fn assert_found_by_the_checkpoint(dir: &Path, target: SocketAddr) {
     let source = source(dir).await;
+    fill_more(&mut source.client());
     let report = moved(source.addr(), target).await;
     let checkpoint = Arc::new(Checkpoint::open(source.save(), SlotCount::CODIS, None).unwrap());
     let found = compared(&checkpoint, target, VerifyMode::Full).await;
@@ -206,7 +211,7 @@ async fn assert_found_by_the_checkpoint(dir: &Path, target: SocketAddr) {
 async fn assert_repaired(dir: &Path, target: SocketAddr) {
     let source = source(dir).await;
     // Slow, so that the keys that come first are there long before the copy ends.
-    let rate = Some("100KiB".parse().unwrap());
+    let rate = Some("40KiB".parse().unwrap());
     let job = job(source.addr(), target, |options| options.rate = rate);
     let (control, progress) = (job.control(), job.progress());
     let running = tokio::spawn(job.run());

@@ -13,9 +13,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use replication::SlotSet;
 use snapshot::{Checkpoint, Piece, ScanRequest, UnixMillis};
 use tokio::task::JoinSet;
 
+use crate::dialect::Dialect;
 use crate::flow::{Budget, Gate, Share, Throttle, Unit};
 use crate::job::verify::census::{Census, KeyHash};
 use crate::sink::{Judge, Portion, Questions, Target};
@@ -26,7 +28,7 @@ use crate::{Error, Result};
 pub(super) struct Bulk {
     pub(super) target: Target,
     pub(super) checkpoint: Arc<Checkpoint>,
-    pub(super) request: ScanRequest,
+    pub(super) slots: SlotSet,
     /// How many keys of how many are chosen.
     pub(super) sample: Option<(u64, u64)>,
     pub(super) lanes: usize,
@@ -110,6 +112,8 @@ struct Scan {
     census: Arc<Census>,
     throttle: Arc<Throttle>,
     sample: Option<(u64, u64)>,
+    /// Whether the target's SCAN leaves out streams without entries, as that of a Pika does.
+    hides_empty: bool,
     memory: Budget,
     chunks: flume::Sender<Chunk>,
     open: Vec<Portion>,
@@ -126,6 +130,7 @@ impl Scan {
             census: Arc::clone(&bulk.census),
             throttle: Arc::clone(&bulk.throttle),
             sample: bulk.sample,
+            hides_empty: bulk.target.dialect() == Dialect::Pika,
             memory,
             chunks,
             open: Vec::new(),
@@ -137,7 +142,8 @@ impl Scan {
 
     fn run(mut self, bulk: &Bulk, instance: usize) -> Result<()> {
         let mut outcome = Ok(());
-        bulk.checkpoint.scan(instance, &bulk.request, |piece| {
+        let request = ScanRequest::new(bulk.slots.clone());
+        bulk.checkpoint.scan(instance, &request, |piece| {
             outcome = self.take(piece);
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -151,7 +157,9 @@ impl Scan {
     fn take(&mut self, piece: Piece) -> Result<()> {
         if piece.part.is_first() {
             let hash = KeyHash::of(&piece.key);
-            self.census.source_has(hash);
+            if !(self.hides_empty && piece.body.is_empty()) {
+                self.census.source_has(hash);
+            }
             let is_chosen = self.sample.is_none_or(|(part, whole)| hash.is_within(part, whole));
             self.before = is_chosen.then_some(0);
         }
@@ -189,6 +197,8 @@ impl Lane {
     async fn run(self, mut questions: Questions, mut judge: Judge) -> Result<()> {
         let Self { chunks, judged, throttle, mut gate } = self;
         let (sender, asked) = flume::bounded::<(Chunk, UnixMillis)>(CHUNKS_ASKED);
+        // Not moved into there: dropping this half ends the connection, with the answers that are still to come.
+        let questions = &mut questions;
         let ask = async move {
             while let Ok(chunk) = chunks.recv_async().await {
                 gate.admit().await?;

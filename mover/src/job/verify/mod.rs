@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Every key of the slots, compared in both directions while the log is followed.
 //!
 //! The keys of a checkpoint are compared with the target without asking the source ([`bulk`]). What is not as it was there,
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use replication::binlog::{Spool, Tail};
 use replication::{BinlogOffset, Change, Effect, SlotSet};
-use snapshot::{Checkpoint, ScanRequest};
+use snapshot::Checkpoint;
 use tracing::{debug, info, warn};
 
 use self::bulk::{Bulk, Judged};
@@ -33,7 +34,7 @@ use crate::dialect::Dialect;
 use crate::flow::{Control, Throttle};
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
-use crate::job::{Job, JobOptions, VerifyReport};
+use crate::job::{Job, JobOptions, Progress, VerifyReport};
 use crate::sink::Target;
 use crate::source::{Known, Reread, Strings};
 use crate::{Error, Result};
@@ -83,7 +84,7 @@ impl<'a> Verify<'a> {
             slots: slots.clone(),
             job,
             throttle: Arc::clone(throttle),
-            sample: sample(job.options.verify, checkpoint, slots),
+            sample: sample(job.options.verify, expected_keys(checkpoint, slots, &job.progress)),
             is_recent: true,
             report: VerifyReport::new(job.options.verify),
             suspects: HashMap::new(),
@@ -100,7 +101,8 @@ impl<'a> Verify<'a> {
         let begin = Instant::now();
         // From now on the target is at least as new as the checkpoint, as far as the log tells.
         follower.drain(&self.slots, self.from).await?;
-        let census = Arc::new(census_of(&self.checkpoint, &self.slots, &self.job.options));
+        let expected = expected_keys(&self.checkpoint, &self.slots, &self.job.progress);
+        let census = Arc::new(census_of(expected, &self.job.options));
         follower.alongside(self.checkpoint_keys(&census)).await?;
         debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
         let end = follower.position();
@@ -125,8 +127,7 @@ impl<'a> Verify<'a> {
     /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer.
     async fn checkpoint_keys(&mut self, census: &Arc<Census>) -> Result<()> {
         let control = &self.job.control;
-        let bulk =
-            bulk(&self.checkpoint, &self.slots, &self.job.options, &self.target, &self.throttle, control, census);
+        let bulk = bulk(&self.checkpoint, &self.job.options, &self.target, &self.throttle, control, census);
         let (sender, judged) = flume::bounded(JUDGED_AHEAD);
         let look = async {
             let mut doubtful: Vec<Bytes> = Vec::new();
@@ -308,8 +309,9 @@ impl<'a> Verify<'a> {
 pub async fn verify(checkpoint: &Arc<Checkpoint>, options: &JobOptions, target: &Target) -> Result<VerifyReport> {
     let begin = Instant::now();
     let (control, throttle) = (Control::new(), Arc::new(Throttle::new(options.rate)));
-    let census = Arc::new(census_of(checkpoint, &options.slots, options));
-    let bulk = bulk(checkpoint, &options.slots, options, target, &throttle, &control, &census);
+    let expected = checkpoint.estimated_keys(options.slots.len());
+    let census = Arc::new(census_of(expected, options));
+    let bulk = bulk(checkpoint, options, target, &throttle, &control, &census);
     let (sender, judged) = flume::bounded(JUDGED_AHEAD);
     let mut report = VerifyReport::new(options.verify);
     let count = async {
@@ -317,6 +319,7 @@ pub async fn verify(checkpoint: &Arc<Checkpoint>, options: &JobOptions, target: 
             report.keys += keys;
             report.bytes += bytes;
             report.mismatches += differing.len() as u64;
+            report.differences.extend(differing.iter().map(|key| key.escape_ascii().to_string()));
         }
         Ok(())
     };
@@ -334,7 +337,6 @@ pub async fn verify(checkpoint: &Arc<Checkpoint>, options: &JobOptions, target: 
 
 fn bulk(
     checkpoint: &Arc<Checkpoint>,
-    slots: &SlotSet,
     options: &JobOptions,
     target: &Target,
     throttle: &Arc<Throttle>,
@@ -344,8 +346,8 @@ fn bulk(
     Bulk {
         target: target.clone(),
         checkpoint: Arc::clone(checkpoint),
-        request: ScanRequest::new(slots.clone()),
-        sample: sample(options.verify, checkpoint, slots),
+        slots: options.slots.clone(),
+        sample: sample(options.verify, checkpoint.estimated_keys(options.slots.len())),
         lanes: options.lanes,
         memory: options.line_memory(),
         throttle: Arc::clone(throttle),
@@ -354,15 +356,19 @@ fn bulk(
     }
 }
 
-/// A sixteenth of the memory; less where there are fewer keys.
-fn census_of(checkpoint: &Checkpoint, slots: &SlotSet, options: &JobOptions) -> Census {
-    let memory = usize::try_from(options.memory.as_u64() / 16).unwrap_or(usize::MAX);
-    Census::new(checkpoint.estimated_keys(slots.len()), memory)
+/// About how many keys there are. A checkpoint knows nothing of those that stand in its logs yet, the copy has met them.
+fn expected_keys(checkpoint: &Checkpoint, slots: &SlotSet, progress: &Progress) -> u64 {
+    checkpoint.estimated_keys(slots.len()).max(progress.status().keys)
 }
 
-fn sample(mode: VerifyMode, checkpoint: &Checkpoint, slots: &SlotSet) -> Option<(u64, u64)> {
+/// A sixteenth of the memory; less where there are fewer keys.
+fn census_of(keys: u64, options: &JobOptions) -> Census {
+    Census::new(keys, usize::try_from(options.memory.as_u64() / 16).unwrap_or(usize::MAX))
+}
+
+fn sample(mode: VerifyMode, keys: u64) -> Option<(u64, u64)> {
     match mode {
-        VerifyMode::Sample(keys) => Some((keys.get(), checkpoint.estimated_keys(slots.len()))),
+        VerifyMode::Sample(wanted) => Some((wanted.get(), keys)),
         VerifyMode::Full | VerifyMode::Off => None,
     }
 }

@@ -12,7 +12,7 @@ pub enum VerifyMode {
     #[default]
     Full,
     /// About so many keys, chosen evenly: those whose names hash into a part of all hashes that is as large as this number
-    /// is beside the estimated number of keys. It is the same part each time. Keys that only the target has are not looked
+    /// is beside the number of keys that there are, about. Keys that only the target has are not looked
     /// for.
     Sample(NonZeroU64),
     /// Nothing.
