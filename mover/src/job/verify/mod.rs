@@ -127,7 +127,12 @@ impl<'a> Verify<'a> {
     /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer.
     async fn checkpoint_keys(&mut self, census: &Arc<Census>) -> Result<()> {
         let control = &self.job.control;
-        let bulk = bulk(&self.checkpoint, &self.job.options, &self.target, &self.throttle, control, census);
+        let bulk = Bulk {
+            // Some may have been switched already.
+            slots: self.slots.clone(),
+            sample: self.sample,
+            ..bulk(&self.checkpoint, &self.job.options, &self.target, &self.throttle, control, census)
+        };
         let (sender, judged) = flume::bounded(JUDGED_AHEAD);
         let look = async {
             let mut doubtful: Vec<Bytes> = Vec::new();
