@@ -9,7 +9,7 @@ use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents};
 
 #[test]
 fn help_tells_what_each_command_does() {
-    let told: [(&[&str], &[&str]); 12] = [
+    let told: [(&[&str], &[&str]); 13] = [
         (
             &["--help"],
             &["oves slots of a live Pika node", "move", "demo", "inspect", "Exit codes: 0 done and verified"],
@@ -17,6 +17,7 @@ fn help_tells_what_each_command_does() {
         (&["move", "--help"], &["--source <HOST:PORT>", "--slots <SLOTS>", "--routing", "SLOTMOVER_SOURCE_PASSWORD"]),
         (&["move", "--help"], &["--rate <RATE>", "--replace", "--hyperloglog", "--work-dir", "--max-lock", "--json"]),
         (&["move", "--help"], &["--command-rate <N>", "--kind <KIND>", "--limits-file <FILE>", "gentle"]),
+        (&["move", "--help"], &["--verify <MODE>", "sample=N", "[default: full]"]),
         (&["move", "--help"], &["--dashboard <URL>", "--product-auth-file", "--source-group", "--target-group"]),
         (&["move", "--help"], &["--hooks <DIR>", "--hook-timeout <TIME>", "before-raise", "--state-dir <DIR>"]),
         (&["move", "--help"], &["--cutover-group", "--cutover-retries", "--postpone-cutover", "[default: 200ms]"]),
@@ -53,7 +54,7 @@ fn wrong_arguments_end_with_two() {
         &["--routing", "hooks", "--hooks", "d", "--cutover-group", "0"],
     ];
     let together = together.map(|more| [&complete[..], more].concat());
-    let wrong: [&[&str]; 11] = [
+    let wrong: [&[&str]; 12] = [
         &[],
         &["nonsense"],
         &["move"],
@@ -64,6 +65,7 @@ fn wrong_arguments_end_with_two() {
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--kind", "cruel"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--lanes", "0"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--hyperloglog", "lose"],
+        &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--verify", "sample=0"],
         &["demo", "--slots", "0"],
     ];
     for args in wrong.into_iter().chain(together.iter().map(Vec::as_slice)) {

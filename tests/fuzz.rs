@@ -17,6 +17,7 @@ mod targets {
     pub(crate) mod frame;
     pub(crate) mod key;
     pub(crate) mod order;
+    pub(crate) mod reply;
     pub(crate) mod value;
     pub(crate) mod write;
 }
@@ -49,6 +50,11 @@ fn keys_of_rows() {
 #[test]
 fn orders_of_rows() {
     hold("order", 20_000, targets::order::check);
+}
+
+#[test]
+fn replies_of_a_target() {
+    hold("reply", 50_000, targets::reply::check);
 }
 
 #[test]

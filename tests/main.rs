@@ -33,3 +33,4 @@ mod real_pika;
 mod receive;
 mod sandbox;
 mod tidy;
+mod verify;

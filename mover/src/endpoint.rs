@@ -305,7 +305,7 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number is another one each time. Pika's cursors are sums of the counts, shared by all clients that scan, so ours
 /// should not be those of others; and where a key of one byte begins a page it loses its place, which then should not
 /// happen at the same key again.
-fn scan_count() -> u64 {
+pub(crate) fn scan_count() -> u64 {
     900 + UnixMillis::now().0 % 200
 }
 

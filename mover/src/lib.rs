@@ -77,7 +77,7 @@ pub mod wire;
 pub use bytesize::ByteSize;
 pub use error::{Error, Remedy, Result, Side, Unmovable};
 pub use flow::{CommandRate, Control, JobLimits, Kindness, Limits, Rate};
-pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates};
+pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates, VerifyMode};
 pub use replication::{Slot, SlotCount, SlotSet};
 
 /// A future behind a pointer: the traits at the edges are used as trait objects.

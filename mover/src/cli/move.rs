@@ -21,7 +21,7 @@ use crate::cli::{accident, display, jobs, requests, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::Endpoint;
 use crate::job::journal::{self, Journal};
-use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, Report, Status};
+use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, Report, Status, VerifyMode};
 use crate::routing::{Hooks, RoutingControl};
 use crate::{Error, Side};
 
@@ -65,6 +65,12 @@ pub(super) struct MoveArgs {
     /// Leaves keys behind whose names Pika itself has corrupted (a NUL byte inside). Without it they stop the move.
     #[arg(long)]
     leave_corrupt_names: bool,
+
+    /// How much is compared on both sides before the switch: `full` (every key, and that the target has no others),
+    /// `sample=N` (about N keys, chosen evenly by a hash of their names; what only the target has is not looked for) or
+    /// `off`. What is left out is not repaired either.
+    #[arg(long, value_name = "MODE", default_value = "full")]
+    verify: VerifyMode,
 
     /// Connections to each side.
     #[arg(long, value_name = "N", default_value = "4")]
@@ -215,6 +221,7 @@ impl MoveArgs {
             hyperloglog: self.hyperloglog,
             replace: self.replace,
             leave_corrupt_names: self.leave_corrupt_names,
+            verify: self.verify,
             cutover,
             cleanup: self.cleanup,
             retry_for: self.retry_for,

@@ -2,7 +2,7 @@
 use bytesize::ByteSize;
 
 use crate::flow::HeldReport;
-use crate::job::Report;
+use crate::job::{Report, VerifyMode, VerifyReport};
 
 /// Tells a person what a job has done.
 pub(super) fn print(report: &Report) {
@@ -22,17 +22,32 @@ pub(super) fn print(report: &Report) {
         "clients held       {:.1} ms at most, {:.1} ms usually (p99 {:.1} ms), {} times ({} more were lowered without a switch)",
         fence.max, fence.p50, fence.p99, fence.count, fence.retried
     );
-    let verify = report.verify;
-    println!(
-        "compared           {} keys: {} differ, {} only at the target, {} repaired before",
-        verify.keys, verify.mismatches, verify.extra, verify.repaired
-    );
+    print_verify(&report.verify);
     if let (Some(wire), Some(raw)) = (report.wire_bytes, report.raw_bytes) {
         let ratio = raw as f64 / wire.max(1) as f64;
         println!("sent               {} for {} before compression (ratio {ratio:.2})", ByteSize(wire), ByteSize(raw));
     }
     for finding in &report.findings {
         println!("noticed            {finding}");
+    }
+}
+
+fn print_verify(verify: &VerifyReport) {
+    let what = match verify.mode {
+        VerifyMode::Off => return println!("compared           nothing (--verify off)"),
+        VerifyMode::Sample(_) => format!("{} keys (--verify {})", verify.keys, verify.mode),
+        VerifyMode::Full => format!("{} keys", verify.keys),
+    };
+    let seconds = verify.seconds.max(0.001);
+    println!(
+        "compared           {what} in {seconds:.1} s, {:.0} keys/s: {} differ, {} only at the target, {} repaired before",
+        verify.keys as f64 / seconds,
+        verify.mismatches,
+        verify.extra,
+        verify.repaired
+    );
+    for difference in &verify.differences {
+        println!("repaired           {difference}");
     }
 }
 

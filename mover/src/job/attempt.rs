@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use replication::SlotSet;
-use snapshot::Checkpoint;
+use replication::binlog::Spool;
 use tracing::info;
 
 use crate::flow::{Budget, Line, Throttle};
@@ -16,10 +16,10 @@ use crate::job::health::Health;
 use crate::job::journal::{Entry, Found, State};
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
-use crate::job::snapshot::Snapshot;
+use crate::job::snapshot::{self, Snapshot};
 use crate::job::start::Start;
 use crate::job::verify::Verify;
-use crate::job::{Job, Phase, Report, VerifyReport, worse};
+use crate::job::{Job, Phase, Report, VerifyMode, VerifyReport, worse};
 use crate::source::Known;
 use crate::{Error, Result};
 
@@ -113,7 +113,7 @@ impl<'a> Attempt<'a> {
     async fn carry(&self, snapshot: Snapshot, line: &Line, health: &Health) -> Result<Report> {
         let Self { job, plan, slots } = self;
         let Snapshot { checkpoint, spool } = snapshot;
-        let (from, checkpoint) = (checkpoint.info().offset, Arc::new(checkpoint));
+        let checkpoint = Arc::new(checkpoint);
         let known = Arc::new(Known::new());
         let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint));
         let mut follower = Follower::new(plan, &spool, start, line, &known, job)?;
@@ -134,13 +134,13 @@ impl<'a> Attempt<'a> {
         };
         health.line_follows();
         let mut fences = Fences::after(&job.journal.read(|state| state.switched.clone()));
-        let mut verified = VerifyReport::default();
+        let mut verified = VerifyReport::new(job.options.verify);
         while !follower.slots().is_empty() {
             job.enter(Phase::CatchUp).await?;
             follower.settle().await?;
-            job.enter(Phase::Verify).await?;
-            let verify = Verify::new(plan, &spool, from, &checkpoint, follower.slots(), &job.progress);
-            verified.add(self.verify(verify, &mut follower).await?);
+            if job.options.verify != VerifyMode::Off {
+                verified.add(self.verify(&spool, &mut follower, health.throttle()).await?);
+            }
             self.cut_over(&mut follower, &mut fences, health.throttle()).await?;
         }
         follower.watch_for_late_writes(WATCH).await?.check()?;
@@ -177,9 +177,15 @@ impl<'a> Attempt<'a> {
         Ok(found)
     }
 
-    async fn verify(&self, verify: Verify<'_>, follower: &mut Follower) -> Result<VerifyReport> {
+    /// Compares both sides by a checkpoint of this moment: whatever was written past the log until now is in it.
+    async fn verify(&self, spool: &Spool, follower: &mut Follower, throttle: &Arc<Throttle>) -> Result<VerifyReport> {
+        let Self { job, plan, .. } = self;
+        job.enter(Phase::Verify).await?;
+        let recent = follower.alongside(snapshot::recent(&plan.source, &job.options, &job.journal)).await?;
+        let (from, recent) = (recent.info().offset, Arc::new(recent));
+        let verify = Verify::new(plan, spool, from, &recent, follower.slots(), job, throttle);
         let report = Box::pin(verify.run(follower)).await?;
-        self.job.journal.note(Entry::Verified { keys: report.keys, repaired: report.repaired }).await?;
+        job.journal.note(Entry::Verified { keys: report.keys, repaired: report.repaired }).await?;
         Ok(report)
     }
 
@@ -204,7 +210,7 @@ impl<'a> Attempt<'a> {
 }
 
 /// Where those before us have left off: where the log is to be followed from, and the copy where that is not over.
-fn resume(state: &State, slots: &SlotSet, checkpoint: &Checkpoint) -> (Start, Option<Arc<Reach>>) {
+fn resume(state: &State, slots: &SlotSet, checkpoint: &::snapshot::Checkpoint) -> (Start, Option<Arc<Reach>>) {
     let reached = state.reached.clone().filter(|reached| reached.places.len() == checkpoint.instances());
     let reach = match &reached {
         Some(reached) => Reach::at(reached.places.clone(), checkpoint.slots()),

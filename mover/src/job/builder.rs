@@ -10,7 +10,7 @@ use replication::{SlotCount, SlotSet};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::{Endpoint, Password};
 use crate::flow::{CommandRate, Kindness, Limits, Rate};
-use crate::job::{Cleanup, Job, JobOptions};
+use crate::job::{Cleanup, Job, JobOptions, VerifyMode};
 use crate::routing::RoutingControl;
 use crate::sink::ReceiverOptions;
 use crate::{Error, Result, Side};
@@ -181,6 +181,12 @@ impl<S, T, R> JobBuilder<S, T, R> {
     /// How long a server that is gone is waited for, once the job has begun; usually an hour.
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.options.retry_for = time;
+        self
+    }
+
+    /// How much of the slots is compared on both sides before they are switched; usually every key.
+    pub fn verify(mut self, mode: VerifyMode) -> Self {
+        self.options.verify = mode;
         self
     }
 

@@ -11,7 +11,6 @@ mod cleanup;
 mod convergence;
 mod copy;
 mod cutover;
-mod digest;
 mod dirty;
 mod follow;
 mod gauge;
@@ -42,6 +41,9 @@ pub use options::{Cleanup, CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, VerifyReport};
 pub use updates::Updates;
+pub use verify::VerifyMode;
+#[doc(hidden)]
+pub use verify::verify;
 
 use std::sync::Arc;
 use std::time::Duration;

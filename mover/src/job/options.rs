@@ -9,6 +9,7 @@ use replication::{SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::{CommandRate, JobLimits, Kindness, Limits, Rate, Speed};
+use crate::job::VerifyMode;
 use crate::sink::ReceiverOptions;
 
 /// What to move and how.
@@ -43,6 +44,8 @@ pub struct JobOptions {
     pub replace: bool,
     /// Whether keys whose names Pika itself has corrupted are left behind. Without it they stop the job.
     pub leave_corrupt_names: bool,
+    /// How much is compared on both sides before clients are switched.
+    pub verify: VerifyMode,
     /// How clients are held and switched at the end.
     pub cutover: CutoverOptions,
     /// What becomes of the moved keys at the source.
@@ -122,6 +125,7 @@ impl JobOptions {
             hyperloglog: HyperLogLogPolicy::default(),
             replace: false,
             leave_corrupt_names: false,
+            verify: VerifyMode::default(),
             cutover: CutoverOptions::default(),
             cleanup: Cleanup::default(),
             retry_for: RETRY_FOR,

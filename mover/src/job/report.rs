@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use crate::flow::HeldReport;
-use crate::job::JobOptions;
 use crate::job::cutover::Fences;
 use crate::job::journal::State;
+use crate::job::{JobOptions, VerifyMode};
 
 /// What a finished job has done.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -51,7 +52,7 @@ impl Report {
             whole_rereads: 0,
             held: Vec::new(),
             fence_ms: Fences::after(&state.switched).report(),
-            verify: VerifyReport::default(),
+            verify: VerifyReport::new(options.verify),
             wire_bytes: None,
             raw_bytes: None,
             findings: state.found.noted.clone(),
@@ -74,24 +75,71 @@ pub struct FenceReport {
     pub retried: usize,
 }
 
-/// What a comparison of both sides found.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+/// What a comparison of both sides found. As JSON it has nothing but its mode where nothing was compared.
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct VerifyReport {
+    /// How much was compared.
+    pub mode: VerifyMode,
     /// Keys that were compared.
     pub keys: u64,
+    /// Bytes of user data in those that were compared by the checkpoint.
+    pub bytes: u64,
+    /// Seconds that it took.
+    pub seconds: f64,
     /// Keys that differ still.
     pub mismatches: u64,
     /// Keys that only the target has still.
     pub extra: u64,
     /// Keys that differed with no change in the log to explain it, as after an unlogged write, and were made equal.
     pub repaired: u64,
+    /// The first of these, and how each of them differed.
+    pub differences: Vec<String>,
 }
 
 impl VerifyReport {
+    pub(super) fn new(mode: VerifyMode) -> Self {
+        Self { mode, ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, other: Self) {
+        self.mode = other.mode;
         self.keys += other.keys;
+        self.bytes += other.bytes;
+        self.seconds += other.seconds;
         self.mismatches += other.mismatches;
         self.extra += other.extra;
         self.repaired += other.repaired;
+        self.differences.extend(other.differences);
+    }
+}
+
+impl Serialize for VerifyReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { mode, keys, bytes, seconds, mismatches, extra, repaired, differences } = self;
+        let mut fields = serializer.serialize_struct("VerifyReport", 8)?;
+        fields.serialize_field("mode", mode)?;
+        // Zeros would read as if nothing had been found.
+        if *mode != VerifyMode::Off {
+            fields.serialize_field("keys", keys)?;
+            fields.serialize_field("bytes", bytes)?;
+            fields.serialize_field("seconds", seconds)?;
+            fields.serialize_field("mismatches", mismatches)?;
+            fields.serialize_field("extra", extra)?;
+            fields.serialize_field("repaired", repaired)?;
+            fields.serialize_field("differences", differences)?;
+        }
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_compared_has_no_figures() {
+        let text = |mode| serde_json::to_string(&VerifyReport::new(mode)).unwrap();
+        assert_eq!(text(VerifyMode::Off), r#"{"mode":"off"}"#);
+        assert!(text(VerifyMode::Full).starts_with(r#"{"mode":"full","keys":0,"#));
     }
 }

@@ -63,6 +63,18 @@ impl Snapshot {
     }
 }
 
+/// A further checkpoint, which has all that was written by now, past the log as well. The one before it of this kind is
+/// given up.
+///
+/// # Errors
+/// As [`Snapshot::take`].
+pub(super) async fn recent(source: &Local, options: &JobOptions, journal: &Journal) -> Result<Checkpoint> {
+    let dir = directory(options, &source.layout().dump, journal).await?.join("recent");
+    remove(&dir)?;
+    save(source, &dir, journal).await?;
+    Ok(Checkpoint::open(&dir, options.slot_count, Some(source.instances()))?)
+}
+
 /// Restores every setting of a server. One that was changed by somebody else meanwhile, or by a restart, is left.
 ///
 /// # Errors

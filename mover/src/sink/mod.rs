@@ -2,6 +2,7 @@
 //! The target end of the line.
 
 pub mod answer;
+mod compare;
 mod count;
 mod former;
 mod hyperloglog;
@@ -10,8 +11,10 @@ mod receiver;
 mod redis;
 mod render;
 mod replicas;
+pub mod reply;
 mod rope;
 
+pub use compare::{Judge, KeyScan, Portion, Questions};
 pub use receiver::{Receiver, ReceiverOptions, RemoteSink};
 pub use redis::{RedisSink, Target};
 pub use replicas::Behind;

@@ -113,34 +113,57 @@ impl PipeReader {
     /// [`Error::Lost`](crate::Error::Lost) when the connection breaks, answers nonsense or is silent for
     /// [`RESPONSE_TIMEOUT`].
     pub(super) async fn read(&mut self, answers: usize, mut take: impl FnMut(usize, Answer<'_>)) -> Result<()> {
-        let Self { endpoint, stream, input } = self;
         let mut taken = 0;
         while taken < answers {
             let mut used = 0;
             while taken < answers {
-                match parse(&input[used..]) {
+                match parse(&self.input[used..]) {
                     Ok(Some((answer, length))) => {
                         take(taken, answer);
                         used += length;
                         taken += 1;
                     }
                     Ok(None) => break,
-                    Err(what) => return Err(endpoint.lost(what)),
+                    Err(what) => return Err(self.endpoint.lost(what)),
                 }
             }
-            input.advance(used);
+            self.consume(used);
             if taken == answers {
                 break;
             }
-            input.reserve(INPUT_SIZE);
-            match timeout(RESPONSE_TIMEOUT, stream.read_buf(input)).await {
-                Ok(Ok(0)) => return Err(endpoint.lost("closed by the other end")),
-                Ok(Ok(_)) => {}
-                Ok(Err(fault)) => return Err(endpoint.lost(fault)),
-                Err(_) => return Err(endpoint.lost(format!("no answer in {RESPONSE_TIMEOUT:?}"))),
-            }
+            self.fill().await?;
         }
         Ok(())
+    }
+
+    /// The server at the other end.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What has come in and was not taken yet.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Takes so much of the input.
+    pub(super) fn consume(&mut self, length: usize) {
+        self.input.advance(length);
+    }
+
+    /// Waits for more input.
+    ///
+    /// # Errors
+    /// [`Error::Lost`](crate::Error::Lost) when the connection breaks or is silent for [`RESPONSE_TIMEOUT`].
+    pub(super) async fn fill(&mut self) -> Result<()> {
+        let Self { endpoint, stream, input } = self;
+        input.reserve(INPUT_SIZE);
+        match timeout(RESPONSE_TIMEOUT, stream.read_buf(input)).await {
+            Ok(Ok(0)) => Err(endpoint.lost("closed by the other end")),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(fault)) => Err(endpoint.lost(fault)),
+            Err(_) => Err(endpoint.lost(format!("no answer in {RESPONSE_TIMEOUT:?}"))),
+        }
     }
 }
 

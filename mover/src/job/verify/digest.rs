@@ -11,6 +11,7 @@ use snapshot::{Body, Kind, StreamEntry, StreamId, UnixMillis, score_text};
 use crate::Result;
 use crate::batch::Write;
 use crate::dialect::Dialect;
+use crate::job::verify::difference::Difference;
 use crate::source::{Reread, Wanted};
 
 /// The digest of one key.
@@ -26,15 +27,31 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    /// Whether both stand for the same key: equal elements, expiries within [`EXPIRY_TOLERANCE`].
-    pub(super) fn same(&self, other: &Self) -> bool {
-        let expiries = match (self.expire_at, other.expire_at) {
+    /// How this digest of the source differs from that of the target; expiries are the same within
+    /// [`EXPIRY_TOLERANCE`].
+    pub(super) fn difference(&self, target: &Self) -> Option<Difference> {
+        let expiries = match (self.expire_at, target.expire_at) {
             (None, None) => true,
             (Some(one), Some(two)) => one.since(two).max(two.since(one)) <= EXPIRY_TOLERANCE,
             _ => false,
         };
-        let parts = |digest: &Self| (digest.kind, digest.elements, digest.sum, digest.last_id);
-        expiries && parts(self) == parts(other)
+        let is_value = matches!(self.kind, Kind::String | Kind::HyperLogLog);
+        let how = if self.kind != target.kind {
+            Difference::Kind { source: self.kind, target: target.kind }
+        } else if is_value && (self.elements, self.sum) != (target.elements, target.sum) {
+            Difference::Value
+        } else if self.elements != target.elements {
+            Difference::Count { source: self.elements, target: target.elements }
+        } else if self.sum != target.sum {
+            Difference::Elements(self.kind)
+        } else if self.last_id != target.last_id {
+            Difference::LastId
+        } else if !expiries {
+            Difference::Expiry { source: self.expire_at, target: target.expire_at }
+        } else {
+            return None;
+        };
+        Some(how)
     }
 
     fn new(kind: Kind, expire_at: Option<UnixMillis>) -> Self {
@@ -113,6 +130,10 @@ const EXPIRY_TOLERANCE: Duration = Duration::from_millis(1500);
 mod tests {
     use super::*;
 
+    fn same(one: &Digest, two: &Digest) -> bool {
+        one.difference(two).is_none()
+    }
+
     fn digest(body: Body) -> Digest {
         let mut digest = Digest::new(body.kind(), None);
         digest.add(&body);
@@ -123,30 +144,30 @@ mod tests {
     fn order_counts_where_it_matters() {
         let set = |members: [&'static str; 2]| digest(Body::Set(members.map(Bytes::from).to_vec()));
         let list = |elements: [&'static str; 2]| digest(Body::List(elements.map(Bytes::from).to_vec()));
-        assert!(set(["a", "b"]).same(&set(["b", "a"])));
-        assert!(!list(["a", "b"]).same(&list(["b", "a"])));
-        assert!(!set(["a", "b"]).same(&list(["a", "b"])));
+        assert!(same(&set(["a", "b"]), &set(["b", "a"])));
+        assert!(!same(&list(["a", "b"]), &list(["b", "a"])));
+        assert!(!same(&set(["a", "b"]), &list(["a", "b"])));
     }
 
     #[test]
     fn fields_and_values_do_not_run_together() {
         let hash = |field: &'static str, value: &'static str| digest(Body::Hash(vec![(field.into(), value.into())]));
-        assert!(!hash("ab", "c").same(&hash("a", "bc")));
+        assert!(!same(&hash("ab", "c"), &hash("a", "bc")));
     }
 
     #[test]
     fn minus_zero_is_zero_and_nan_is_itself() {
         let zset = |score| digest(Body::Zset(vec![("member".into(), score)]));
-        assert!(zset(-0.0).same(&zset(0.0)));
-        assert!(zset(f64::NAN).same(&zset(f64::NAN)));
-        assert!(!zset(f64::MIN_POSITIVE).same(&zset(0.0)));
+        assert!(same(&zset(-0.0), &zset(0.0)));
+        assert!(same(&zset(f64::NAN), &zset(f64::NAN)));
+        assert!(!same(&zset(f64::MIN_POSITIVE), &zset(0.0)));
     }
 
     #[test]
     fn expiries_may_differ_by_the_targets_resolution() {
         let at = |millis| Digest::new(Kind::String, Some(UnixMillis(millis)));
-        assert!(at(10_000).same(&at(11_000)));
-        assert!(!at(10_000).same(&at(12_000)));
-        assert!(!at(10_000).same(&Digest::new(Kind::String, None)));
+        assert!(same(&at(10_000), &at(11_000)));
+        assert!(!same(&at(10_000), &at(12_000)));
+        assert!(!same(&at(10_000), &Digest::new(Kind::String, None)));
     }
 }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keys that only the target has.
+
+use redis::{Pipeline, Value};
+use replication::{SlotCount, SlotSet};
+
+use crate::Result;
+use crate::endpoint::Client;
+use crate::flow::Gate;
+use crate::job::verify::census::{Census, KeyHash};
+use crate::sink::{KeyScan, Target};
+
+/// A search for keys of some slots that the target has and the checkpoint had not.
+pub(super) struct Extra<'a> {
+    pub(super) target: &'a Target,
+    pub(super) slots: &'a SlotSet,
+    pub(super) slot_count: SlotCount,
+    pub(super) census: &'a Census,
+    pub(super) gate: Gate,
+}
+
+impl Extra<'_> {
+    /// Counts the target's keys; whether both sides have the same ones. As a rule that is all.
+    pub(super) async fn count(&mut self) -> Result<bool> {
+        let mut scan = self.target.key_scan().await?;
+        let census = self.census;
+        while self.page(&mut scan, |_, hash| census.target_has(hash)).await? {}
+        Ok(census.is_even())
+    }
+
+    /// Walks over the target's keys once more, and adds those of some pages that lie where the count is not even: what only
+    /// the target has, and a few others. Whether there are more.
+    pub(super) async fn uneven(&mut self, scan: &mut KeyScan, keys: &mut Vec<Vec<u8>>) -> Result<bool> {
+        let census = self.census;
+        while keys.len() < KEYS_ASKED {
+            let add = |key: &[u8], hash| {
+                if !census.is_even_at(hash) {
+                    keys.push(key.to_vec());
+                }
+            };
+            if !self.page(scan, add).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn page(&mut self, scan: &mut KeyScan, mut take: impl FnMut(&[u8], KeyHash)) -> Result<bool> {
+        self.gate.admit().await?;
+        let (slots, slot_count) = (self.slots, self.slot_count);
+        scan.page(|key| {
+            if slots.contains(slot_count.slot_of(key)) && !replication::is_internal_key(key) {
+                take(key, KeyHash::of(key));
+            }
+        })
+        .await
+    }
+}
+
+/// Those of `keys` that this server may not have. A Pika says of a deleted stream that it exists, so one of those is among
+/// them whenever TYPE names it.
+pub(super) async fn absent(client: &mut Client, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    let mut pipeline = Pipeline::with_capacity(2 * keys.len());
+    keys.iter().for_each(|key| {
+        pipeline.cmd("EXISTS").arg(&key[..]).cmd("TYPE").arg(&key[..]);
+    });
+    let replies = client.ask_all(&mut pipeline).await?;
+    let is_absent = |reply: &[Value]| match reply {
+        [Value::Int(1), Value::SimpleString(kind)] => kind.starts_with("stream"),
+        _ => true,
+    };
+    Ok(keys.into_iter().zip(replies.chunks(2)).filter(|(_, reply)| is_absent(reply)).map(|(key, _)| key).collect())
+}
+
+/// Keys that the source is asked about at once.
+const KEYS_ASKED: usize = 1024;
