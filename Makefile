@@ -11,13 +11,14 @@ cargo = cargo
 ARGS ?=
 TARGET ?= command
 
-.PHONY: help demo build test lint bench fuzz setup
+.PHONY: help demo build test lint soak bench fuzz setup
 
 help:
 	@echo 'make demo    moves slots of a small cluster in one process, under load, and checks every answer'
 	@echo 'make build   builds the command slotmover, and says where it is'
 	@echo 'make test    runs all tests'
 	@echo 'make lint    checks format, lints and documentation'
+	@echo 'make soak    kills everything at random times of many moves, SEEDS=0-1999 of them'
 	@echo 'make bench   measures'
 	@echo 'make fuzz TARGET=command    looks for input that a decoder fails on; needs cargo-fuzz and a nightly toolchain'
 	@echo 'The first of them installs what a bare Debian lacks, and compiles RocksDB (about a quarter of an hour on two cores).'
@@ -44,6 +45,12 @@ lint: setup
 	$(cargo) fmt --check
 	$(cargo) clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(cargo) doc --release --locked --workspace --no-deps
+
+# The random deaths of many seeds, as in SEEDS=0-1999.
+SEEDS ?= 0-1999
+soak: setup
+	$(cargo) build --release --locked -p mover --example sandbox_node
+	SLOTMOVER_SEEDS=$(SEEDS) $(cargo) test --release --locked -p mover --test integration anything_is_killed -- --nocapture
 
 bench: setup
 	$(cargo) bench --locked -p mover $(ARGS)

@@ -23,6 +23,7 @@ mod harness;
 mod hooks;
 mod inspect;
 mod interruption;
+mod jobs;
 mod limits;
 mod many_cutovers;
 mod negative_control;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::stage::{Party, Stage};
+use crate::harness::Weather;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mover_is_killed_around_every_entry_of_its_journal() {
@@ -56,11 +57,30 @@ async fn anything_is_killed_at_random_times() {
     side_by_side(seeds(), |seed| async move {
         let running = tokio::spawn(random_deaths(seed));
         if let Err(failure) = running.await {
-            eprintln!(
-                "seed {seed} failed; alone: SLOTMOVER_SEEDS={seed} make test ARGS='--test integration anything_is_killed'"
-            );
+            eprintln!("seed {seed} failed; alone: make soak SEEDS={seed}");
             std::panic::resume_unwind(failure.into_panic());
         }
+    })
+    .await;
+}
+
+/// The network between the mover and a node does all that networks do, at random times.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_fails_at_random_times() {
+    let kinds = [Weather::Cut, Weather::Stall, Weather::Slow, Weather::Garbage, Weather::HalfOpen];
+    side_by_side(0..WEATHERS, move |seed| async move {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut stage = Stage::start(seed).await;
+        let mut agent = stage.agent(None);
+        let kind = kinds[seed as usize % kinds.len()];
+        for _ in 0..rng.random_range(1..=3) {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..2000))).await;
+            let way = &stage.ways[rng.random_range(0..2)];
+            way.have(kind, Duration::from_millis(rng.random_range(1..700))).await;
+        }
+        let what = format!("seed {seed}, {kind:?}");
+        assert_eq!(agent.end().await, Some(0), "{what}: {}", agent.errors());
+        stage.assert_moved(&what).await;
     })
     .await;
 }
@@ -164,6 +184,9 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 
 /// Seeds of each run of the tests.
 const SEEDS: u64 = 200;
+
+/// Moves with bad weather, a kind after the other.
+const WEATHERS: u64 = 20;
 
 /// Moves at once: most of the time each waits.
 const AT_ONCE: usize = 6;

@@ -8,11 +8,13 @@ use mover::sandbox::codis::{Codis, CodisConfig, Intervals};
 use mover::sandbox::load::{Load, LoadConfig, Tag};
 use replication::{Slot, SlotCount, SlotSet};
 
-use crate::harness::{Agent, Client, NodeProcess, fence_journals, guards, left_behind, signal, until};
+use crate::harness::{Agent, Client, NodeProcess, Way, fence_journals, guards, left_behind, signal, until};
 
 pub(crate) struct Stage {
     pub(crate) source: NodeProcess,
     pub(crate) target: NodeProcess,
+    /// What the mover takes to the source and to the target.
+    pub(crate) ways: [Way; 2],
     codis: Codis,
     load: Load,
     settings: Vec<String>,
@@ -40,6 +42,7 @@ impl Stage {
             ..CodisConfig::pair(source.addr(), target.addr())
         };
         let codis = Codis::start(config).await.unwrap();
+        let ways = [Way::before(source.addr()).await, Way::before(target.addr()).await];
         let load = LoadConfig {
             seed,
             writers: 2,
@@ -50,16 +53,17 @@ impl Stage {
         };
         let load = Load::start(load).await.unwrap();
         let settings = settings(&source);
-        Self { source, target, codis, load, settings, agents: 0, dir }
+        Self { source, target, ways, codis, load, settings, agents: 0, dir }
     }
 
     /// The move, begun or gone on with; a signal may come at an entry of its journal.
     pub(crate) fn agent(&mut self, accident: Option<&str>) -> Agent {
         self.agents += 1;
         let line = format!(
-            "move --source {} --target {} --slots {} --routing codis --dashboard {} --state-dir {} --rate 1MB",
-            self.source.addr(),
-            self.target.addr(),
+            "move --source {} --target {} --slots {} --routing codis --dashboard {} --source-group 1 --target-group 2 \
+             --state-dir {} --rate 1MB",
+            self.ways[0].addr(),
+            self.ways[1].addr(),
             slots(),
             self.codis.dashboard_url(),
             self.state().display(),

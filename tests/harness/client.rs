@@ -24,6 +24,12 @@ impl Client {
         Self { connection }
     }
 
+    /// Waits without an end: with one, a signal to this process, as of a child that ended, would end the wait.
+    pub(crate) fn patient(self) -> Self {
+        self.connection.set_read_timeout(None).unwrap();
+        self
+    }
+
     /// Sends a command; what it answers, or the text of the error.
     pub(crate) fn call<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> Result<Value, String> {
         let mut command = redis::Cmd::new();

@@ -23,6 +23,7 @@ mod stub;
 mod switchboard;
 mod trial;
 mod valve;
+mod way;
 
 pub(crate) use admin::{call, order};
 pub(crate) use allocation::allocated_by;
@@ -46,6 +47,7 @@ pub(crate) use stub::Stub;
 pub(crate) use switchboard::{Call, Fault, Switchboard};
 pub(crate) use trial::{Step, Trial};
 pub(crate) use valve::Valve;
+pub(crate) use way::{Way, Weather};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -40,7 +40,7 @@ impl NodeProcess {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.addr)
+        Client::connect(self.addr).patient()
     }
 
     /// Ends it as a crash would.

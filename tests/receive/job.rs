@@ -77,7 +77,7 @@ async fn a_byte_that_changes_on_its_way_ends_the_move_and_changes_nothing() {
 async fn what_the_target_refuses_is_an_error_of_the_target() {
     let dir = tempfile::tempdir().unwrap();
     let source = Source::start(dir.path()).await;
-    let target = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let target = RedisServer::with(&["--maxmemory", "1150kb", "--maxmemory-policy", "noeviction"]);
     let receiving = Receiving::start(target.addr(), |_| ()).await;
     match moved(&source, target.addr(), receiving.options(), |_| ()).await {
         Err(Error::Reply { side: Side::Target, address, reply, .. }) => {

@@ -133,6 +133,8 @@ impl<'a> Attempt<'a> {
             None => job.journal.read(|state| state.found.clone()),
         };
         health.line_follows();
+        // Its tables take memory, and nobody reads them any more.
+        drop(checkpoint);
         let mut fences = Fences::after(&job.journal.read(|state| state.switched.clone()));
         let mut verified = VerifyReport::new(job.options.verify);
         while !follower.slots().is_empty() {
