@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mover::job::journal::Journal;
 use mover::sandbox::codis::{Codis, CodisConfig, Intervals};
 use mover::sandbox::load::{Load, LoadConfig, Tag};
 use replication::{Slot, SlotCount, SlotSet};
@@ -70,6 +71,26 @@ impl Stage {
         );
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         Agent::with_accident(&words, self.dir.path().join(format!("agent-{}", self.agents)), accident)
+    }
+
+    /// Waits until the move is done. One that could not even begin has left nothing to go on with, and is started again.
+    pub(crate) async fn see_through(&mut self, mut agent: Agent, what: &str) {
+        loop {
+            match agent.end().await {
+                Some(0) => return,
+                code => {
+                    let journals = Journal::all(&self.state()).unwrap();
+                    assert!(code == Some(1) && journals.is_empty(), "{what}: {code:?}: {}", agent.errors());
+                }
+            }
+            agent = self.agent(None);
+        }
+    }
+
+    /// Whether the journal says that nothing is left to do.
+    pub(crate) fn is_done(&self) -> bool {
+        let journals = Journal::all(&self.state()).unwrap();
+        journals.iter().any(|path| Journal::peek(path).unwrap().outcome.is_some())
     }
 
     /// Kills a node and starts it again a while later.

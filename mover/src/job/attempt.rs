@@ -39,6 +39,10 @@ impl<'a> Attempt<'a> {
     pub(super) async fn begin(job: &'a Job) -> Result<Self> {
         job.enter(Phase::Plan).await?;
         let plan = Plan::make(job).await?;
+        let run = plan.source.run().to_owned();
+        if job.journal.read(|state| state.source.as_ref() != Some(&run)) {
+            job.journal.note(Entry::Source { run }).await?;
+        }
         let slots = job.slots_left().await?;
         Ok(Self { job, plan, slots })
     }

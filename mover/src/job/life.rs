@@ -53,7 +53,7 @@ impl Job {
         self.clean_up().await?;
         self.tidy_up().await?;
         self.journal.note(Entry::Ended { outcome: Outcome::Done }).await?;
-        self.enter(Phase::Done).await?;
+        self.progress.enter(Phase::Done);
         Ok(report)
     }
 
@@ -68,8 +68,8 @@ impl Job {
         }
         let pause = match error.side() {
             Side::Source | Side::Target | Side::Receiver => patience.next(self.options.retry_for),
-            // Before anything is fenced. Later on the cutover itself tries again, and knows when to give up.
-            Side::Routing if self.progress.status().phase == Phase::Plan => {
+            // Where nothing is fenced. The cutover itself tries again, and knows when to give up.
+            Side::Routing if matches!(self.progress.status().phase, Phase::Plan | Phase::Cleanup) => {
                 patience.next(self.options.retry_for.min(ROUTING_MAX))
             }
             Side::Routing | Side::Agent => None,

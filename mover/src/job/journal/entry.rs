@@ -35,6 +35,8 @@ pub(in crate::job) enum Entry {
     /// A phase begins.
     Enter { phase: Phase },
 
+    /// The source is this process.
+    Source { run: String },
     /// A setting of a server is about to be changed.
     Setting { node: Node, name: String, before: String },
     /// It is as it was before.

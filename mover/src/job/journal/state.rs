@@ -12,6 +12,10 @@ use crate::job::Phase;
 pub(in crate::job) struct State {
     /// The phase that was entered last.
     pub(in crate::job) phase: Option<Phase>,
+    /// The process that the source was last.
+    pub(in crate::job) source: Option<String>,
+    /// Whether it was another one before. One that crashed may have done what its log does not tell.
+    pub(in crate::job) source_restarted: bool,
     /// Settings that are not as they were.
     pub(in crate::job) settings: Vec<Setting>,
     /// Directories of ours.
@@ -124,6 +128,10 @@ impl State {
     pub(super) fn fold(&mut self, entry: Entry) {
         match entry {
             Entry::Enter { phase } => self.phase = Some(phase),
+            Entry::Source { run } => {
+                self.source_restarted |= self.source.as_ref().is_some_and(|before| *before != run);
+                self.source = Some(run);
+            }
             Entry::Setting { node, name, before } => {
                 self.forget_setting(node, &name);
                 self.settings.push(Setting { node, name, before });

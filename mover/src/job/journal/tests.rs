@@ -33,6 +33,8 @@ fn entries() -> Vec<Entry> {
     };
     vec![
         Entry::Enter { phase: Phase::Snapshot },
+        Entry::Source { run: "s1".to_owned() },
+        Entry::Source { run: "s2".to_owned() },
         setting("expire-logs-nums", "10"),
         Entry::Directory { path: "log/slotmover-1".into() },
         Entry::Dumps { path: "dump".into(), prefix: "slotmover-1-".to_owned() },
@@ -75,6 +77,7 @@ async fn what_was_noted_is_known_to_whoever_opens_it() {
         assert_eq!(state.phase, Some(Phase::Copy));
         let settings: Vec<_> = state.settings.iter().map(|setting| (&*setting.name, &*setting.before)).collect();
         assert_eq!(settings, [("expire-logs-nums", "10")]);
+        assert!(state.source_restarted);
         assert_eq!(state.directories, [PathBuf::from("log/slotmover-1")]);
         assert_eq!(state.target, Holding::Ours { run: "r1".to_owned() });
         assert_eq!(state.checkpoint.as_ref().map(|taken| taken.offset), Some("1:20".parse().unwrap()));
