@@ -111,7 +111,7 @@ impl Outcome {
     }
 
     /// Takes its job back.
-    pub(crate) fn cancel(&self, more: &[&str]) -> Outcome {
+    pub(crate) fn cancel(&self, more: &[&str]) -> Self {
         let job = self.job();
         self.then(&["cancel", &job]).args(more).run()
     }

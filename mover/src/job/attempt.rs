@@ -225,7 +225,7 @@ fn resume(state: &State, slots: &SlotSet, checkpoint: &::snapshot::Checkpoint) -
     let is_copied = state.copied.is_some() || slots.is_empty();
     let start = Start {
         slots: slots.clone(),
-        offset: state.followed.unwrap_or(checkpoint.info().offset),
+        offset: state.followed.unwrap_or_else(|| checkpoint.info().offset),
         reached,
         switched: state.switched.clone(),
         is_copied,

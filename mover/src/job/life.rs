@@ -39,7 +39,7 @@ impl Job {
                     self.journal.note(Entry::Outdated { why: error.to_string() }).await?;
                 }
                 Reaction::Again(pause) => self.wait(&error, pause, &mut patience).await,
-                Reaction::End => return Err(self.leave(error).await),
+                Reaction::End => return self.leave(error).await,
             }
         }
     }
@@ -101,7 +101,7 @@ impl Job {
     }
 
     /// Ends with an error that is for a person. What a journal knows stays, for whoever goes on with it.
-    async fn leave(&self, error: Error) -> Error {
+    async fn leave(&self, error: Error) -> Result<Report> {
         if self.journal.is_kept() {
             let is_blank = self.journal.read(|state| state.is_blank() && state.ended.is_none());
             // What was found in the checkpoint is still in it, whatever is done about it at the source.
@@ -110,9 +110,9 @@ impl Job {
                 _ if is_blank => self.journal.remove(),
                 _ => Ok(()),
             };
-            return worse(Err::<(), _>(error), renewed, "could not write into the journal").unwrap_err();
+            return worse(Err(error), renewed, "could not write into the journal");
         }
-        worse(Err::<(), _>(error), self.tidy_up().await, "could not clean up at the source").unwrap_err()
+        worse(Err(error), self.tidy_up().await, "could not clean up at the source")
     }
 
     /// A number for the job in the upper half, and one in the lower half that is greater for each attempt.

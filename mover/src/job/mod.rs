@@ -121,7 +121,7 @@ impl Job {
     /// is up is taken down behind it, but nothing is taken back at the source.
     ///
     /// # Errors
-    /// Whatever stopped it; [`Error::remedy`] says what helps. Slots that had been switched by then stay switched.
+    /// Whatever stopped it; [`Error::remedy`](crate::Error::remedy) says what helps. Slots that had been switched by then stay switched.
     pub async fn run(self) -> Result<Report> {
         self.live().await
     }

@@ -109,7 +109,8 @@ pub(super) async fn discard(journal: &Journal) -> Result<()> {
     }
     let is_something = !paths.is_empty();
     for path in paths {
-        outcome = outcome.and(remove(&path));
+        let removed = remove(&path);
+        outcome = outcome.and(removed);
     }
     outcome?;
     if is_something {

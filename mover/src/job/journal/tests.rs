@@ -68,7 +68,7 @@ async fn written(dir: &Path, entries: impl IntoIterator<Item = Entry>) -> PathBu
 async fn what_was_noted_is_known_to_whoever_opens_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path(), entries()).await;
-    assert_eq!(Journal::all(dir.path()).unwrap(), [path.clone()]);
+    assert_eq!(Journal::all(dir.path()).unwrap(), std::slice::from_ref(&path));
     let journal = Journal::open(&path).unwrap();
     let header = journal.header();
     assert_eq!((&*header.source, &*header.target, header.database), ("a:1", "b:2", 3));
