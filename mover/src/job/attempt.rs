@@ -149,7 +149,10 @@ impl<'a> Attempt<'a> {
             }
             self.cut_over(&mut follower, &mut fences, health.throttle()).await?;
         }
-        follower.watch_for_late_writes(WATCH).await?.check()?;
+        if let Err(error) = follower.watch_for_late_writes(WATCH).await?.check() {
+            job.journal.note(Entry::Late).await?;
+            return Err(error);
+        }
         Ok(Report {
             changes: follower.changes(),
             unknown_commands: follower.unknown(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use replication::{Slot, SlotCount, SlotSet, slot_of_index};
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::endpoint::Client;
 use crate::flow::{Control, JobLimits, Kindness};
@@ -19,6 +19,10 @@ impl Job {
     /// for the source's clients.
     pub(super) async fn clean_up(&self) -> Result<()> {
         if self.options.cleanup == Cleanup::Keep {
+            return Ok(());
+        }
+        if self.journal.read(|state| state.is_late) {
+            warn!("writes came to the source too late, so nothing is deleted there: they are nowhere else");
             return Ok(());
         }
         self.enter(Phase::Cleanup).await?;

@@ -124,6 +124,7 @@ impl Job {
 
     /// The slots that are not at the target. The routing layer is asked about those whose switch may have been sent.
     pub(super) async fn slots_left(&self) -> Result<SlotSet> {
+        self.check_switch()?;
         let (moved, approached) = self.journal.read(|state| (state.moved(), state.approached.clone()));
         let mut left: SlotSet = self.options.slots.iter().filter(|slot| !moved.contains(*slot)).collect();
         let mut found = SlotSet::new();
@@ -141,6 +142,21 @@ impl Job {
         }
         self.progress.have_switched(self.options.slots.len() - left.len());
         Ok(left)
+    }
+
+    /// Only whoever routes the clients knows whether a switch was sent by a process that died over it.
+    fn check_switch(&self) -> Result<()> {
+        let leaves_target = self.journal.read(|state| state.leaves_target);
+        match self.journal.left_switching() {
+            Some(slots) if !self.routing.knows_earlier_switches() && !leaves_target => Err(Error::Routing {
+                what: format!(
+                    "the clients of slots {slots} may have been sent to the target when the mover died, and nobody but \
+                     you knows: `slotmover cancel --leave-target` tidies up at the source and deletes nothing at the \
+                     target; if they are at the source still, begin again with --replace"
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Slots that those before us have sent a switch of, and that are at the target by now.

@@ -116,6 +116,10 @@ impl RoutingControl for Manual {
         Box::pin(async move { Ok(owner) })
     }
 
+    fn knows_earlier_switches(&self) -> bool {
+        false
+    }
+
     fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let wanted = without(slots, &self.state().raised);

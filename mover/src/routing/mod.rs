@@ -62,6 +62,12 @@ pub trait RoutingControl: Send + Sync {
     /// When the layer cannot be asked.
     fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>>;
 
+    /// Whether [`owner`](Self::owner) knows of switches that an earlier process has sent. Where it does not, a job whose
+    /// process died while a switch may have been sent is not gone on with.
+    fn knows_earlier_switches(&self) -> bool {
+        true
+    }
+
     /// Whether a fence may be raised for these slots now. It is asked right before each [`raise`](Self::raise).
     ///
     /// # Errors

@@ -132,7 +132,11 @@ impl Fence<Drained> {
             Err(error) => Err(Setback::Final(error)),
         };
         if let Err(setback) = looked {
-            return self.lower_or_find_switched(setback, follower).await;
+            let outcome = self.lower_or_find_switched(setback, follower).await;
+            if matches!(outcome, Err(Setback::Lowered(_) | Setback::Flushed)) {
+                journal.note_soon(Entry::Lowered)?;
+            }
+            return outcome;
         }
         self.window = self.window.passed("looked");
         self.held.way_out = WayOut::Forward;
@@ -145,7 +149,11 @@ impl Fence<Drained> {
             }
             Err(error @ Error::NotSwitched { .. }) => {
                 self.held.way_out = WayOut::Lower;
-                Err(self.held.lower_for(Setback::Final(error)).await)
+                let setback = self.held.lower_for(Setback::Final(error)).await;
+                if matches!(setback, Setback::Final(Error::NotSwitched { .. })) {
+                    journal.note_soon(Entry::Lowered)?;
+                }
+                Err(setback)
             }
             Err(error) => Err(Setback::Final(error)),
         }

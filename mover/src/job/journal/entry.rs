@@ -75,9 +75,13 @@ pub(in crate::job) enum Entry {
     Approach { slots: Slots },
     /// The switch is about to be sent; the source's log ended here when the fence stood.
     Switching { slots: Slots, end: Offset },
+    /// It was not sent, and their fence is down.
+    Lowered,
     /// They are at the target. How long clients were held.
     Switched { slots: Slots, end: Offset, micros: u64 },
 
+    /// Writes came to the source behind a switch, so that it holds what is nowhere else.
+    Late,
     /// Everything is to be taken back, but for what the target holds where that is to be left.
     Cancelling { leave_target: bool },
     /// Every slot is at the target, and no write came too late. The moved keys are about to be deleted at the source.

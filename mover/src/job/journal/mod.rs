@@ -33,6 +33,8 @@ use crate::{Error, Result};
 pub struct Journal {
     header: Header,
     inner: Mutex<Inner>,
+    /// Whether another process has written it.
+    is_resumed: bool,
     hook: Option<Hook>,
 }
 
@@ -115,13 +117,18 @@ impl Journal {
         let named = log.file.sync_all().and_then(|()| fs::rename(&draft, &path)).and_then(|()| sync_dir(dir));
         named.map_err(fault)?;
         log.path = path;
-        Ok(Self { header, inner: Mutex::new(Inner { state: State::default(), log: Some(log) }), hook: None })
+        Ok(Self {
+            header,
+            inner: Mutex::new(Inner { state: State::default(), log: Some(log) }),
+            is_resumed: false,
+            hook: None,
+        })
     }
 
     /// A journal that lasts as long as its process.
     pub fn volatile(course: Course) -> Self {
         let header = header(course);
-        Self { header, inner: Mutex::new(Inner { state: State::default(), log: None }), hook: None }
+        Self { header, inner: Mutex::new(Inner { state: State::default(), log: None }), is_resumed: false, hook: None }
     }
 
     /// The journal of a job that nobody works on.
@@ -143,7 +150,7 @@ impl Journal {
         let cut = file.set_len(length).and_then(|()| file.sync_all());
         cut.map_err(|fault| Error::file("cut the journal", path, fault))?;
         let log = Log { file: Arc::new(file), path: path.to_owned(), chain: lines.chain, length };
-        Ok(Self { header, inner: Mutex::new(Inner { state, log: Some(log) }), hook: None })
+        Ok(Self { header, inner: Mutex::new(Inner { state, log: Some(log) }), is_resumed: true, hook: None })
     }
 
     /// The journals in `dir`, in the order of their names, which is that of their making.
@@ -227,6 +234,12 @@ impl Journal {
     pub fn remove(&self) -> Result<()> {
         let Some(log) = self.inner().log.take() else { return Ok(()) };
         fs::remove_file(&log.path).map_err(|fault| Error::file("remove", &log.path, fault))
+    }
+
+    /// Slots whose switch an earlier process may have sent.
+    pub(super) fn left_switching(&self) -> Option<SlotSet> {
+        let switching = self.read(|state| state.switching.as_ref().map(|(slots, _)| slots.clone()));
+        switching.filter(|_| self.is_resumed)
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

@@ -42,6 +42,8 @@ pub(in crate::job) struct State {
     pub(in crate::job) switching: Option<(SlotSet, BinlogOffset)>,
     /// Slots that are at the target.
     pub(in crate::job) switched: Vec<Switched>,
+    /// The source holds writes that are nowhere else.
+    pub(in crate::job) is_late: bool,
     /// Everything is to be taken back.
     pub(in crate::job) cancelling: bool,
     /// But for what the target holds.
@@ -172,10 +174,12 @@ impl State {
                 self.approached.insert(slot);
             }),
             Entry::Switching { slots, end } => self.switching = Some((slots.0, end.0)),
+            Entry::Lowered => self.switching = None,
             Entry::Switched { slots, end, micros } => {
                 self.switching = None;
                 self.switched.push(Switched { slots: slots.0, end: end.0, stood: Duration::from_micros(micros) });
             }
+            Entry::Late => self.is_late = true,
             Entry::Cancelling { leave_target } => (self.cancelling, self.leaves_target) = (true, leave_target),
             Entry::Cleaning => self.cleaning = true,
             Entry::Ended { outcome } => self.ended = Some(outcome),

@@ -285,6 +285,10 @@ impl RoutingControl for Guarded {
         self.inner.owner(slot)
     }
 
+    fn knows_earlier_switches(&self) -> bool {
+        self.inner.knows_earlier_switches()
+    }
+
     fn preconditions<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
         Box::pin(async move {
             let readiness = self.inner.preconditions(slots).await?;

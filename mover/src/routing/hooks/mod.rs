@@ -202,6 +202,10 @@ impl RoutingControl for Hooks {
         })
     }
 
+    fn knows_earlier_switches(&self) -> bool {
+        self.call(Hook::Owner, &SlotSet::new()).is_some()
+    }
+
     fn preconditions<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
         Box::pin(async move {
             let Some(call) = self.call(Hook::BeforeRaise, slots) else { return Ok(Readiness::Ready) };
