@@ -49,6 +49,8 @@ impl Job {
             self.take_back().await?;
             return Err(Error::Cancelled);
         }
+        // Before anything is asked that may not be there: somebody may have lost patience with it.
+        self.control.gate().admit().await?;
         let report = Attempt::begin(self).await?.run().await?;
         self.clean_up().await?;
         self.tidy_up().await?;
@@ -178,6 +180,7 @@ impl Job {
         if is_ours && !left.is_empty() {
             let options = &self.options;
             let mut target = Target::connect(&self.target, options.slot_count, options.hyperloglog).await?;
+            target.outlive(&self.journal.read(|state| state.connections.clone())).await?;
             let purged = target.purge(&left).await?;
             info!(purged, "deleted what was copied to the target");
         }
