@@ -71,6 +71,22 @@ async fn no_oddity_is_taken_for_damage() {
 async fn a_difference_that_stays_stops_the_move() {
     let dir = tempfile::tempdir().unwrap();
     let source = Source::start(dir.path()).await;
+    // On a busy machine who does the damage may be held up for just the moment between a repair and the look at it.
+    for _ in 0..TRIES {
+        match damaged_all_the_time(&source).await {
+            Err(Error::Differs { count: 1, examples }) => {
+                assert_eq!(examples, "`hash:7` has another field or value of one");
+                return source.assert_untouched();
+            }
+            Ok(report) => assert_eq!(report.verify.repaired, 1, "{report:?}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("{TRIES} moves have switched over a difference");
+}
+
+/// A move to a target that somebody damages again and again.
+async fn damaged_all_the_time(source: &Source) -> Result<Report, Error> {
     let target = RedisServer::start();
     let over = Arc::new(AtomicBool::new(false));
     let (mut vandal, ended) = (target.client(), Arc::clone(&over));
@@ -82,10 +98,10 @@ async fn a_difference_that_stays_stops_the_move() {
     let outcome = job(source.addr(), target.addr(), |options| options.replace = true).run().await;
     over.store(true, Ordering::Relaxed);
     damage.join().unwrap();
-    let Err(Error::Differs { count: 1, examples }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(examples, "`hash:7` has another field or value of one");
-    source.assert_untouched();
+    outcome
 }
+
+const TRIES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn less_is_compared_where_that_is_asked_for() {
