@@ -1,11 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How journals write down what has no form of its own in JSON.
+//! What journals have in common: where they lie, and how they write down what has no form of its own in JSON.
 
 use std::fmt::Write;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use replication::{BinlogOffset, SlotSet};
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The journals in `dir` of a kind, `<kind>-….journal`, in the order of their names. Without the directory there are none.
+pub(crate) fn journals(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
+    let fault = |fault| Error::file("read the state directory", dir, fault);
+    let entries = match std::fs::read_dir(dir) {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(fault)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(fault)?.file_name();
+        let is_one = name.to_str().and_then(|name| name.strip_prefix(kind)?.strip_suffix(".journal"));
+        found.extend(is_one.is_some_and(|rest| rest.starts_with('-')).then(|| dir.join(name)));
+    }
+    found.sort();
+    Ok(found)
+}
 
 /// Slots as the command line takes them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -50,13 +50,16 @@ pub(super) fn list(args: &JobsArgs) -> Result<ExitCode> {
 /// The journal for a move: that of the same move where it was begun and not ended, or a new one.
 ///
 /// # Errors
-/// Also when another move of these slots was not ended.
-pub(super) fn journal(dir: &Path, course: Course) -> Result<Journal> {
+/// Also when another move of these slots was not ended, or when the target's keys are to be deleted although these slots have
+/// been moved there.
+pub(super) fn journal(dir: &Path, course: Course, replaces: bool) -> Result<Journal> {
+    let mut at_target = None;
     for path in Journal::all(dir)? {
         let summary = Journal::peek(&path)?;
         let is_same_source = (&summary.header.source, summary.header.database) == (&course.source, course.database);
         let shared = course.slots.iter().find(|slot| summary.slots.contains(*slot));
         let Some(slot) = shared.filter(|_| is_same_source && summary.outcome.is_none()) else {
+            note_ended(&summary, &course, &mut at_target);
             forget(&path, &summary);
             continue;
         };
@@ -72,7 +75,32 @@ pub(super) fn journal(dir: &Path, course: Course) -> Result<Journal> {
         );
         return Err(Error::Options { what }.into());
     }
+    if let Some((_, job)) = at_target.filter(|_| replaces) {
+        let what = format!(
+            "--replace would delete what job {job} has moved to {}: its slots are served from there; if they were moved back \
+             since by other means, remove the journal of that job from {}",
+            course.target,
+            dir.display()
+        );
+        return Err(Error::Options { what }.into());
+    }
     Ok(Journal::create(dir, course)?)
+}
+
+/// Notes of a job that has ended whether it brought some of these slots to the target, or back, if no later one is known.
+fn note_ended(summary: &Summary, course: &Course, at_target: &mut Option<(u64, String)>) {
+    let Summary { header, switched, .. } = summary;
+    let is_of_these = header.database == course.database && course.slots.iter().any(|slot| switched.contains(slot));
+    if !is_of_these || at_target.as_ref().is_some_and(|(created, _)| *created > header.created) {
+        return;
+    }
+    match (&header.source, &header.target) {
+        (source, target) if (source, target) == (&course.source, &course.target) => {
+            *at_target = Some((header.created, header.job.clone()));
+        }
+        (source, target) if (source, target) == (&course.target, &course.source) => *at_target = None,
+        _ => {}
+    }
 }
 
 /// The file of the job's journal.

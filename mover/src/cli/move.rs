@@ -94,9 +94,10 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     slot_count: u16,
 
-    /// What becomes of the moved keys at the source, once every slot is at the target: `delete` or `keep`.
-    #[arg(long, value_name = "WHAT", default_value = "delete")]
-    cleanup: Cleanup,
+    /// What becomes of the moved keys at the source, once every slot is at the target: `delete` or `keep` [default:
+    /// delete; manual routing: keep].
+    #[arg(long, value_name = "WHAT")]
+    cleanup: Option<Cleanup>,
 
     /// How long a server that is gone is waited for before the move stops.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
@@ -131,7 +132,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
         directory: std::env::current_dir().context("there is no working directory")?,
     };
     args.routing.check()?;
-    let journal = jobs::journal(&args.state.dir()?, course)?;
+    let journal = jobs::journal(&args.state.dir()?, course, args.replace)?;
     run_with(args, journal).await
 }
 
@@ -206,6 +207,11 @@ impl MoveArgs {
     }
 
     fn options(&self, cutover: CutoverOptions, slot_count: SlotCount) -> Result<JobOptions> {
+        let usual_cleanup = match self.routing.routing {
+            // Somebody may still read there, and nobody can be asked.
+            Kind::Manual => Cleanup::Keep,
+            Kind::Codis | Kind::Hooks => Cleanup::Delete,
+        };
         Ok(JobOptions {
             slots: self.slots.clone(),
             slot_count,
@@ -223,7 +229,7 @@ impl MoveArgs {
             leave_corrupt_names: self.leave_corrupt_names,
             verify: self.verify,
             cutover,
-            cleanup: self.cleanup,
+            cleanup: self.cleanup.unwrap_or(usual_cleanup),
             retry_for: self.retry_for,
             work_dir: self.work_dir.as_deref().map(std::path::absolute).transpose()?,
         })

@@ -39,6 +39,8 @@ impl Request {
 /// Does what is asked of the job with this journal, until what it gives is dropped.
 pub(super) fn take(journal: &Path, control: &Control) -> JoinSet<()> {
     let (path, control) = (file(journal), control.clone());
+    // Of somebody who asked a process that is gone, and has stopped waiting. That it is not there is as it should be.
+    let _ = fs::remove_file(&path);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         loop {

@@ -149,10 +149,7 @@ impl<'a> Attempt<'a> {
             }
             self.cut_over(&mut follower, &mut fences, health.throttle()).await?;
         }
-        if let Err(error) = follower.watch_for_late_writes(WATCH).await?.check() {
-            job.journal.note(Entry::Late).await?;
-            return Err(error);
-        }
+        follower.watch_for_late_writes(WATCH).await?.check()?;
         Ok(Report {
             changes: follower.changes(),
             unknown_commands: follower.unknown(),

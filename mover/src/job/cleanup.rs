@@ -25,6 +25,10 @@ impl Job {
             warn!("writes came to the source too late, so nothing is deleted there: they are nowhere else");
             return Ok(());
         }
+        if self.journal.is_resumed() && !self.routing.knows_earlier_switches() {
+            warn!("nobody can be asked who serves the slots by now, so nothing is deleted at the source");
+            return Ok(());
+        }
         self.enter(Phase::Cleanup).await?;
         let mut sweep = Sweep {
             client: self.source.connect().await?,

@@ -337,6 +337,9 @@ impl Follower {
         if !is_left && !self.flush_due && !self.waiting.is_unsettled() {
             self.trail.will_be(Stand { offset: self.tail.position(), places }, self.sent.clone());
         }
+        if self.late.is_some() {
+            self.trail.tell_late().await?;
+        }
         self.trail.write(&self.watermark).await
     }
 

@@ -31,6 +31,11 @@ impl LateWrites {
         }
     }
 
+    /// Whether there are any that were not taken out.
+    pub(super) fn is_some(&self) -> bool {
+        self.count > 0
+    }
+
     /// What was noted so far.
     pub(super) fn take(&mut self) -> Self {
         Self { watched: HashMap::new(), count: std::mem::take(&mut self.count), first: std::mem::take(&mut self.first) }

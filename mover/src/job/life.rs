@@ -51,7 +51,10 @@ impl Job {
         }
         // Before anything is asked that may not be there: somebody may have lost patience with it.
         self.control.gate().admit().await?;
-        let report = Attempt::begin(self).await?.run().await?;
+        let mut report = Attempt::begin(self).await?.run().await?;
+        if self.journal.read(|state| state.is_late) {
+            report.findings.push("writes came to the source too late: it keeps its keys".to_owned());
+        }
         self.clean_up().await?;
         self.tidy_up().await?;
         self.journal.note(Entry::Ended { outcome: Outcome::Done }).await?;
@@ -148,9 +151,10 @@ impl Job {
 
     /// Only whoever routes the clients knows whether a switch was sent by a process that died over it.
     fn check_switch(&self) -> Result<()> {
-        let leaves_target = self.journal.read(|state| state.leaves_target);
-        match self.journal.left_switching() {
-            Some(slots) if !self.routing.knows_earlier_switches() && !leaves_target => Err(Error::Routing {
+        let (switching, leaves_target) = self.journal.read(|state| (state.switching.clone(), state.leaves_target));
+        let is_unknown = self.journal.is_resumed() && !self.routing.knows_earlier_switches() && !leaves_target;
+        match switching {
+            Some((slots, _)) if is_unknown => Err(Error::Routing {
                 what: format!(
                     "the clients of slots {slots} may have been sent to the target when the mover died, and nobody but \
                      you knows: `slotmover cancel --leave-target` tidies up at the source and deletes nothing at the \
@@ -181,12 +185,43 @@ impl Job {
             let options = &self.options;
             let mut target = Target::connect(&self.target, options.slot_count, options.hyperloglog).await?;
             target.outlive(&self.journal.read(|state| state.connections.clone())).await?;
-            let purged = target.purge(&left).await?;
-            info!(purged, "deleted what was copied to the target");
+            self.empty(&mut target, &left).await?;
         }
         tidied?;
         self.progress.waits(None);
         self.journal.note(Entry::Ended { outcome: Outcome::Cancelled }).await
+    }
+
+    /// Deletes what the target holds of slots that the source serves. Of any other slot nothing is: somebody may have sent
+    /// its clients to the target.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] when it holds keys of a slot that the source does not serve.
+    pub(super) async fn empty(&self, target: &mut Target, slots: &SlotSet) -> Result<()> {
+        let (mut deleted, mut asked, mut cursor) = (0, SlotSet::new(), Some("0".to_owned()));
+        while let Some(at) = cursor {
+            let (keys, next) = target.keys(slots, &at).await?;
+            for slot in keys.iter().map(|key| target.slot_of(key)) {
+                if !asked.insert(slot) {
+                    continue;
+                }
+                match self.routing.owner(slot).await? {
+                    Owner::Source => {}
+                    owner => {
+                        let what = format!("slot {slot} is served by {owner}, so nothing of it is deleted");
+                        return Err(target.endpoint().unfit(
+                            what,
+                            "leave such slots out; `slotmover cancel --leave-target` deletes nothing there",
+                        ));
+                    }
+                }
+            }
+            target.delete(&keys).await?;
+            deleted += keys.len();
+            cursor = next;
+        }
+        info!(deleted, "deleted keys of these slots at the target");
+        Ok(())
     }
 
     /// Restores the settings of both servers and removes every directory of ours.

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What must be so before the first byte moves.
 
-use replication::SlotSet;
-use tracing::info;
-
 use crate::Result;
 use crate::dialect::Dialect;
 use crate::job::Job;
 use crate::job::journal::{Entry, Holding};
-use crate::routing::{Owner, RoutingControl};
 use crate::sink::{Receiver, Sink, Target};
 use crate::source::Local;
+use replication::SlotSet;
 
 /// Both sides, looked at and found fit.
 pub(super) struct Plan {
@@ -62,29 +59,10 @@ impl Plan {
             Holding::Ours { run: before } if goes_on && (before == run || self.target.dialect() == Dialect::Pika) => {}
             Holding::Theirs | Holding::Some | Holding::Ours { .. } => {
                 journal.note(Entry::Emptying).await?;
-                self.empty(slots, &*job.routing).await?;
+                job.empty(&mut self.target, slots).await?;
             }
         }
         journal.note(Entry::Emptied { run }).await
-    }
-
-    /// Deletes what the target holds of the slots, unless clients are served from there.
-    async fn empty(&mut self, slots: &SlotSet, routing: &dyn RoutingControl) -> Result<()> {
-        let (mut purged, mut unserved, mut cursor) = (0, SlotSet::new(), Some("0".to_owned()));
-        while let Some(at) = cursor {
-            let (keys, next) = self.target.keys(slots, &at).await?;
-            for slot in keys.iter().map(|key| self.target.slot_of(key)) {
-                if unserved.insert(slot) && routing.owner(slot).await? == Owner::Target {
-                    let what = format!("its clients are served slot {slot} from there, so nothing of it is deleted");
-                    return Err(self.target.endpoint().unfit(what, "leave the slots out that are there already"));
-                }
-            }
-            self.target.delete(&keys).await?;
-            purged += keys.len();
-            cursor = next;
-        }
-        info!(purged, "deleted keys of these slots at the target");
-        Ok(())
     }
 
     async fn check_empty(&mut self, slots: &SlotSet) -> Result<()> {

@@ -40,7 +40,7 @@ impl Snapshot {
         save(source, &checkpoint_dir, journal).await?;
         let checkpoint = Checkpoint::open(&checkpoint_dir, options.slot_count, Some(source.instances()))?;
         let offset = Offset(checkpoint.info().offset);
-        let entry = Entry::Checkpoint { checkpoint: checkpoint_dir, spool: spool_dir, log: log.clone(), offset };
+        let entry = Entry::Checkpoint { checkpoint: checkpoint_dir, spool: spool_dir, offset };
         journal.note(entry).await?;
         Ok(Self { checkpoint, spool })
     }

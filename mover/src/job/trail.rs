@@ -16,6 +16,7 @@ pub(super) struct Trail {
     next: Option<Step>,
     /// What was written last, and when.
     last: Option<(Stand, Instant)>,
+    has_told_late: bool,
 }
 
 struct Step {
@@ -33,7 +34,7 @@ pub(super) struct Stand {
 
 impl Trail {
     pub(super) fn new(journal: &Arc<Journal>) -> Self {
-        Self { journal: Arc::clone(journal), next: None, last: None }
+        Self { journal: Arc::clone(journal), next: None, last: None, has_told_late: false }
     }
 
     /// The target will be there once the line has come to this mark.
@@ -42,6 +43,14 @@ impl Trail {
         if self.next.is_none() && is_new {
             self.next = Some(Step { mark, stand });
         }
+    }
+
+    /// Writes down that writes came too late: whoever comes after us begins behind them, and does not see them.
+    pub(super) async fn tell_late(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.has_told_late, true) {
+            self.journal.note(Entry::Late).await?;
+        }
+        Ok(())
     }
 
     /// Writes down where the target is, if that is known and was not written just now.

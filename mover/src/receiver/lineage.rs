@@ -38,12 +38,12 @@ impl Lineage {
         Place(place)
     }
 
-    /// Ends all sessions of earlier attempts at this job, waits until they have, and gives their connections to the target.
+    /// Ends all sessions of other attempts at this job, which are earlier ones: one process at a time works on it. Waits until they have, and gives their connections to the target.
     pub(super) async fn end_earlier(&self, job: u64) -> Vec<String> {
         let earlier: Vec<(String, watch::Sender<bool>)> = self
             .lock()
             .iter()
-            .filter(|entry| entry.job >> 32 == job >> 32 && entry.job < job)
+            .filter(|entry| entry.job >> 32 == job >> 32 && entry.job != job)
             .map(|entry| (entry.connection.clone(), entry.end.clone()))
             .collect();
         for (_, end) in &earlier {

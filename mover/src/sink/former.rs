@@ -3,57 +3,63 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::endpoint::RESPONSE_TIMEOUT;
+use crate::Result;
 use crate::sink::Target;
-use crate::{Error, Result};
 
 impl Target {
-    /// Returns when the server serves none of these connections any more: what one of them had sent before its end may be
-    /// there and not be done yet, and would else be done behind what a later connection writes.
+    /// Returns when the server is done with these connections, whose owner is gone: what one of them had sent before its end
+    /// may have come and not be done yet, and would else be done behind what a later connection writes.
+    ///
+    /// None is ended from here: the server knows them by their addresses, and another client may have one of these by now.
     ///
     /// # Errors
-    /// [`Error::Lost`](crate::Error::Lost) when it does not let go of them, and as [`Target::keys`].
+    /// As [`Target::keys`].
     pub async fn outlive(&mut self, connections: &[String]) -> Result<()> {
         if connections.is_empty() {
             return Ok(());
         }
         let begin = Instant::now();
         loop {
-            let served = self.served(connections).await?;
-            if served.is_empty() {
+            let at_work = self.at_work(connections).await?;
+            if at_work.is_empty() {
                 return Ok(());
             }
-            info!(?served, "connections of an earlier attempt are still served, ending them");
-            for connection in &served {
-                match self.client.ask(redis::cmd("CLIENT").arg("KILL").arg(connection)).await {
-                    // It has gone by itself meanwhile.
-                    Ok(_) | Err(Error::Reply { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+            if begin.elapsed() > OTHERS_MAX {
+                // Its owner would have nothing left to send.
+                warn!(?at_work, "connections are taken for those of other clients");
+                return Ok(());
             }
-            if begin.elapsed() > RESPONSE_TIMEOUT {
-                let what = format!("it still serves the connection {} of an earlier attempt", served[0]);
-                return Err(self.endpoint().lost(what));
-            }
+            info!(?at_work, "waiting until the target is done with an earlier attempt");
             sleep(STEP).await;
         }
     }
 
-    /// Those of these connections that it serves.
-    async fn served(&mut self, connections: &[String]) -> Result<Vec<String>> {
+    /// Those of these connections that the server has heard of lately.
+    async fn at_work(&mut self, connections: &[String]) -> Result<Vec<String>> {
         let text = match self.client.ask(redis::cmd("CLIENT").arg("LIST")).await? {
             Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
             Value::SimpleString(text) => text,
             Value::VerbatimString { text, .. } => text,
             other => return Err(self.endpoint().answered("CLIENT LIST", format!("{other:?}"))),
         };
-        let addresses = text.split_ascii_whitespace().filter_map(|word| word.strip_prefix("addr="));
-        let served = addresses.filter(|address| connections.iter().any(|connection| connection == address));
-        Ok(served.map(str::to_owned).collect())
+        let mut at_work = Vec::new();
+        for line in text.lines() {
+            let value = |name: &str| line.split_ascii_whitespace().find_map(|word| word.strip_prefix(name));
+            let is_idle = value("idle=").and_then(|idle| idle.parse().ok()).is_some_and(|idle: u64| idle >= IDLE_MIN);
+            let address = value("addr=").filter(|address| connections.iter().any(|connection| connection == address));
+            at_work.extend(address.filter(|_| !is_idle).map(str::to_owned));
+        }
+        Ok(at_work)
     }
 }
 
 /// Between two looks: a command that is being done takes less, as a rule.
 const STEP: Duration = Duration::from_millis(10);
+
+/// Seconds after which nothing is left to be read of a connection whose end the server has not heard of.
+const IDLE_MIN: u64 = 2;
+
+/// A connection that is busy for so long has an owner who lives.
+const OTHERS_MAX: Duration = Duration::from_secs(10);

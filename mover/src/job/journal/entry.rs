@@ -49,7 +49,7 @@ pub(in crate::job) enum Entry {
     Removed,
 
     /// A checkpoint is in place, and the log from its offset on is kept.
-    Checkpoint { checkpoint: PathBuf, spool: PathBuf, log: PathBuf, offset: Offset },
+    Checkpoint { checkpoint: PathBuf, spool: PathBuf, offset: Offset },
     /// It is no longer of use. What was copied of it stays at the target.
     Outdated { why: String },
 

@@ -20,13 +20,14 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use replication::SlotSet;
 use snapshot::UnixMillis;
 
 use self::line::Chain;
 use crate::job::Phase;
-use crate::record::Slots;
+use crate::record::{self, Slots};
 use crate::{Error, Result};
 
 /// The journal of one job. Whoever has it is the only one that works on that job.
@@ -107,7 +108,7 @@ impl Journal {
         fs::create_dir_all(dir).map_err(|fault| Error::file("create the state directory", dir, fault))?;
         let header = header(course);
         let (draft, path) =
-            (dir.join(format!("job-{}.draft", header.job)), dir.join(format!("job-{}.{EXTENSION}", header.job)));
+            (dir.join(format!("job-{}.draft", header.job)), dir.join(format!("job-{}.journal", header.job)));
         let fault = |fault| Error::file("write the journal", &draft, fault);
         let file = OpenOptions::new().create_new(true).read(true).append(true).open(&draft).map_err(fault)?;
         file.try_lock().map_err(|error| fault(error.into()))?;
@@ -138,11 +139,7 @@ impl Journal {
     pub fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().read(true).append(true).open(path);
         let file = file.map_err(|fault| Error::file("open the journal", path, fault))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::AtWork { journal: path.to_owned() }),
-            Err(TryLockError::Error(fault)) => return Err(Error::file("lock", path, fault)),
-        }
+        lock(&file, path)?;
         let text = read(path)?;
         let (header, state, lines) = parse(&text, path)?;
         let length = lines.length as u64;
@@ -158,19 +155,7 @@ impl Journal {
     /// # Errors
     /// [`Error::File`] when it cannot be listed.
     pub fn all(dir: &Path) -> Result<Vec<PathBuf>> {
-        let fault = |fault| Error::file("read the state directory", dir, fault);
-        let entries = match fs::read_dir(dir) {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(fault)?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(fault)?.file_name();
-            let is_one = name.to_str().is_some_and(|name| name.starts_with("job-") && name.ends_with(EXTENSION));
-            found.extend(is_one.then(|| dir.join(name)));
-        }
-        found.sort();
-        Ok(found)
+        record::journals(dir, "job")
     }
 
     /// What a journal says, whoever works on it.
@@ -236,10 +221,9 @@ impl Journal {
         fs::remove_file(&log.path).map_err(|fault| Error::file("remove", &log.path, fault))
     }
 
-    /// Slots whose switch an earlier process may have sent.
-    pub(super) fn left_switching(&self) -> Option<SlotSet> {
-        let switching = self.read(|state| state.switching.as_ref().map(|(slots, _)| slots.clone()));
-        switching.filter(|_| self.is_resumed)
+    /// Whether an earlier process has worked on the job.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -310,6 +294,18 @@ impl Log {
     }
 }
 
+/// Whoever only looks at a journal holds it for a moment as well.
+fn lock(file: &File, path: &Path) -> Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_STEP),
+            Err(TryLockError::Error(fault)) => return Err(Error::file("lock", path, fault)),
+        }
+    }
+    Err(Error::AtWork { journal: path.to_owned() })
+}
+
 fn header(course: Course) -> Header {
     let Course { source, target, slots, database, arguments, directory } = course;
     let created = UnixMillis::now().0;
@@ -352,5 +348,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+const LOCK_TRIES: u32 = 10;
+const LOCK_STEP: Duration = Duration::from_millis(5);
+
 const VERSION: u32 = 1;
-const EXTENSION: &str = "journal";

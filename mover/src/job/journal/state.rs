@@ -65,7 +65,6 @@ pub(in crate::job) struct Setting {
 pub(in crate::job) struct Taken {
     pub(in crate::job) checkpoint: PathBuf,
     pub(in crate::job) spool: PathBuf,
-    pub(in crate::job) log: PathBuf,
     pub(in crate::job) offset: BinlogOffset,
 }
 
@@ -146,8 +145,8 @@ impl State {
                 self.directories.clear();
                 self.dumps = None;
             }
-            Entry::Checkpoint { checkpoint, spool, log, offset } => {
-                self.checkpoint = Some(Taken { checkpoint, spool, log, offset: offset.0 });
+            Entry::Checkpoint { checkpoint, spool, offset } => {
+                self.checkpoint = Some(Taken { checkpoint, spool, offset: offset.0 });
                 self.forget_copy();
             }
             Entry::Outdated { .. } => {

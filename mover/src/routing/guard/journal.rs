@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Slots;
+use crate::record::{self, Slots};
 use crate::{Error, Result};
 
 /// A journal that this process has locked.
@@ -60,7 +60,7 @@ impl Journal {
         fs::create_dir_all(dir).map_err(|fault| Error::file("create the state directory", dir, fault))?;
         let pid = std::process::id();
         let name = format!("fence-{pid}-{}-{}", snapshot::UnixMillis::now().0, CREATED.fetch_add(1, Ordering::Relaxed));
-        let (draft, path) = (dir.join(format!("{name}.draft")), dir.join(format!("{name}{EXTENSION}")));
+        let (draft, path) = (dir.join(format!("{name}.draft")), dir.join(format!("{name}.journal")));
         let fault = |fault| Error::file("write the fence journal", &draft, fault);
         let file = OpenOptions::new().create_new(true).read(true).append(true).open(&draft).map_err(fault)?;
         let mut journal = Self { file, path: draft.clone() };
@@ -111,21 +111,7 @@ impl Journal {
 
     /// All journals below `dir`.
     pub(super) fn all(dir: &Path) -> Result<Vec<PathBuf>> {
-        let fault = |fault| Error::file("read the state directory", dir, fault);
-        let entries = match fs::read_dir(dir) {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(fault)?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(fault)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("fence-") && name.ends_with(EXTENSION) {
-                found.push(path);
-            }
-        }
-        found.sort();
-        Ok(found)
+        record::journals(dir, "fence")
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -199,7 +185,6 @@ fn taken(path: &Path) -> Error {
 static CREATED: AtomicU32 = AtomicU32::new(0);
 
 const VERSION: u32 = 1;
-const EXTENSION: &str = ".journal";
 
 #[cfg(test)]
 mod tests {

@@ -18,22 +18,13 @@ use super::session::{Session, Step, Wait};
 /// Serves a client until it goes, says QUIT or breaks the protocol.
 pub(super) async fn serve(core: Arc<Core>, stream: TcpStream) {
     core.stats.connections.fetch_add(1, Ordering::Relaxed);
-    core.stats.clients.fetch_add(1, Ordering::Relaxed);
-    let _counted = Counted(core.clone());
-    let address = stream.peer_addr().map_or_else(|_| String::new(), |address| address.to_string());
-    let killed = core.clients.enter(&address);
-    let session = Session::new(Arc::clone(&core));
+    let _counted = Counted::enter(&core, &stream);
+    let session = Session::new(core);
     let mut connection = Connection { stream, session, output: BytesMut::new() };
-    tokio::select! {
-        ended = connection.run() => {
-            // A client that is gone is no fault of the node's, and nobody is left to be told.
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a client was lost");
-            }
-        }
-        _ = killed => tracing::debug!(address, "a client was killed"),
+    // A client that is gone is no fault of the node's, and nobody is left to be told.
+    if let Err(error) = connection.run().await {
+        tracing::debug!(%error, "a client was lost");
     }
-    core.clients.leave(&address);
 }
 
 struct Connection {
@@ -140,12 +131,25 @@ fn announced(input: &[u8]) -> usize {
     digits.fold(0, |number: usize, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
 }
 
-/// Counts a client as long as it is served.
-struct Counted(Arc<Core>);
+/// Counts and lists a client as long as it is served.
+struct Counted {
+    core: Arc<Core>,
+    address: String,
+}
+
+impl Counted {
+    fn enter(core: &Arc<Core>, stream: &TcpStream) -> Self {
+        let address = stream.peer_addr().map_or_else(|_| String::new(), |address| address.to_string());
+        core.stats.clients.fetch_add(1, Ordering::Relaxed);
+        core.clients.enter(&address);
+        Self { core: Arc::clone(core), address }
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.stats.clients.fetch_sub(1, Ordering::Relaxed);
+        self.core.stats.clients.fetch_sub(1, Ordering::Relaxed);
+        self.core.clients.leave(&self.address);
     }
 }
 

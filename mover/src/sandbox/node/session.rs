@@ -259,14 +259,6 @@ impl Session {
                 let lines = self.core.clients.list().into_iter().map(|address| format!("addr={address} fd=0 idle=0\n"));
                 Ok(Reply::text(lines.collect::<String>()))
             }
-            [_, verb, address] if is_word(verb, "kill") => {
-                let address = String::from_utf8_lossy(address);
-                // A client that ends itself gets no answer.
-                match self.core.clients.kill(&address) {
-                    true => Ok(Reply::OK),
-                    false => Err(Fault::err("No such client")),
-                }
-            }
             _ => Err(Fault::err("Syntax error, try CLIENT (LIST [order by [addr|idle]| KILL ip:port)")),
         }
     }
