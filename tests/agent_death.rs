@@ -92,7 +92,7 @@ impl<'a> Scene<'a> {
         let (source, target) = (self.trial.source.addr(), self.trial.target.addr());
         let line = format!(
             "move --source {source} --target {target} --slots {slots} --routing codis --dashboard {} \
-             --source-group 1 --cleanup keep --state-dir {}",
+             --source-group 1 --reverse-window 0s --cleanup keep --state-dir {}",
             self.trial.codis.dashboard_url(),
             self.state(),
         );

@@ -59,7 +59,7 @@ impl Scene {
         let line = format!(
             "move --source {source} --target {target} --slots 0-1023 --cutover-group 512 --max-lock 10s --routing codis \
              --dashboard {url} --product-auth-file {auth} --source-password-file {auth} --target-password-file {auth} \
-             --cleanup keep --state-dir {}",
+             --reverse-window 0s --cleanup keep --state-dir {}",
             self.path("state"),
             auth = self.path("auth"),
         );

@@ -32,6 +32,7 @@ mod real_cluster;
 mod real_input;
 mod real_pika;
 mod receive;
+mod rollback;
 mod safety;
 mod sandbox;
 mod tidy;

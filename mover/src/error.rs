@@ -128,10 +128,13 @@ pub enum Error {
     },
     /// Writes reached the source after their slots had been switched.
     #[error(
-        "every slot is at the target, but {count} writes reached the source after the switch of their slots and are not \
-         there, the first to the keys {examples}; the source still holds their values: compare these keys on both sides"
+        "every slot has been switched, but {count} writes reached the {side} after the switch of their slots and are \
+         nowhere else, the first to the keys {examples}; the {side} still holds their values: compare these keys on both \
+         sides"
     )]
     Late {
+        /// The side that the slots have left.
+        side: Side,
         /// How many writes.
         count: u64,
         /// The first keys, and where the writes stand in the source's log.
@@ -175,6 +178,12 @@ pub enum Error {
         /// The journal of the job.
         journal: PathBuf,
     },
+    /// A job that was to be rolled back cannot be.
+    #[error("the job cannot be rolled back: {why}")]
+    Undo {
+        /// Why not.
+        why: String,
+    },
     /// A server is another process than the one that was prepared: it was restarted.
     #[error("the {side} at {address} was restarted")]
     Restarted {
@@ -211,7 +220,7 @@ impl Error {
             Self::Routing { .. } | Self::NotSwitched { .. } => Side::Routing,
             Self::Cutover { .. } | Self::Late { .. } => Side::Routing,
             Self::File { .. } | Self::Options { .. } | Self::Cancelled | Self::Stopped => Side::Agent,
-            Self::Journal { .. } | Self::AtWork { .. } => Side::Agent,
+            Self::Journal { .. } | Self::AtWork { .. } | Self::Undo { .. } => Side::Agent,
         }
     }
 
@@ -228,7 +237,7 @@ impl Error {
             Self::Login { .. } | Self::SpoolFull { .. } | Self::Late { .. } => Remedy::Operator,
             Self::Options { .. } => Remedy::Operator,
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled | Self::Stopped => Remedy::Operator,
-            Self::Journal { .. } | Self::AtWork { .. } => Remedy::Operator,
+            Self::Journal { .. } | Self::AtWork { .. } | Self::Undo { .. } => Remedy::Operator,
         }
     }
 }

@@ -53,6 +53,41 @@ async fn a_node_is_killed_at_every_entry_of_the_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_under_load_loses_nothing() {
+    let mut stage = Stage::with_way_back(1).await;
+    let mut agent = stage.agent(None);
+    stage.until_arrived(&mut agent, "no accident").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stage.roll_back("no accident").await;
+    assert_eq!(agent.end().await, Some(3), "{}", agent.errors());
+    stage.assert_rolled_back("no accident").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mover_is_killed_around_every_entry_of_its_way_back() {
+    let mut stage = Stage::with_way_back(1).await;
+    let mut agent = stage.agent(None);
+    stage.until_arrived(&mut agent, "the first").await;
+    // How many there are varies a little.
+    let first = stage.entries().saturating_sub(3);
+    drop((agent, stage));
+    for moment in ["before", "after"] {
+        let ended = Arc::new(AtomicBool::new(false));
+        side_by_side(first..=first + ENTRIES_MAX, |number| {
+            let ended = Arc::clone(&ended);
+            async move {
+                if !ended.load(Ordering::SeqCst) && !is_killed_on_its_way_back(&format!("kill {moment} {number}")).await
+                {
+                    ended.store(true, Ordering::SeqCst);
+                }
+            }
+        })
+        .await;
+        assert!(ended.load(Ordering::SeqCst), "a way back has more than {ENTRIES_MAX} entries");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn anything_is_killed_at_random_times() {
     side_by_side(seeds(), |seed| async move {
         let running = tokio::spawn(random_deaths(seed));
@@ -103,6 +138,17 @@ async fn is_killed_at(accident: &str) -> bool {
     was_killed
 }
 
+/// Whether the mover came to that entry of a move that is rolled back as soon as it can be.
+async fn is_killed_on_its_way_back(accident: &str) -> bool {
+    let mut stage = Stage::with_way_back(1).await;
+    let mut agent = stage.agent(Some(accident));
+    let died_before = stage.until_arrived(&mut agent, accident).await;
+    stage.roll_back(accident).await;
+    let was_killed = died_before || agent.end().await.is_none();
+    stage.assert_rolled_back(accident).await;
+    was_killed
+}
+
 /// Whether the mover came to that entry. It stands still while the node dies and comes back.
 async fn node_is_killed_at(party: Party, number: u64) -> bool {
     let what = format!("{party:?} at {number}");
@@ -124,7 +170,9 @@ async fn node_is_killed_at(party: Party, number: u64) -> bool {
 
 async fn random_deaths(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut stage = Stage::start(seed).await;
+    // One in three comes back.
+    let is_rolled_back = seed % 3 == 2;
+    let mut stage = if is_rolled_back { Stage::with_way_back(seed).await } else { Stage::start(seed).await };
     let mut agent = stage.agent(None);
     for _ in 0..rng.random_range(1..=3) {
         let millis = |range| Duration::from_millis(range);
@@ -147,8 +195,15 @@ async fn random_deaths(seed: u64) {
             _ => stage.restart(Party::Target, after).await,
         }
     }
-    stage.see_through(agent, &format!("seed {seed}")).await;
-    stage.assert_moved(&format!("seed {seed}")).await;
+    let what = format!("seed {seed}");
+    if is_rolled_back {
+        stage.until_arrived(&mut agent, &what).await;
+        stage.roll_back(&what).await;
+        stage.assert_rolled_back(&what).await;
+    } else {
+        stage.see_through(agent, &what).await;
+        stage.assert_moved(&what).await;
+    }
 }
 
 /// Runs something for each number, a few at a time.

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mover::job::journal::Journal;
+use mover::job::Undo;
+use mover::job::journal::{Journal, Outcome};
 use mover::sandbox::codis::{Codis, CodisConfig, Intervals};
 use mover::sandbox::load::{Load, LoadConfig, Tag};
 use replication::{Slot, SlotCount, SlotSet};
 
-use crate::harness::{Agent, Client, NodeProcess, Way, fence_journals, guards, left_behind, signal, until};
+use crate::harness::{Agent, Client, HANG, NodeProcess, Way, fence_journals, guards, left_behind, signal, until};
 
 pub(crate) struct Stage {
     pub(crate) source: NodeProcess,
@@ -20,6 +21,8 @@ pub(crate) struct Stage {
     load: Load,
     settings: Vec<String>,
     agents: usize,
+    /// How long a move can be rolled back.
+    reverse_window: &'static str,
     dir: tempfile::TempDir,
 }
 
@@ -54,23 +57,83 @@ impl Stage {
         };
         let load = Load::start(load).await.unwrap();
         let settings = settings(&source);
-        Self { source, target, ways, codis, load, settings, agents: 0, dir }
+        Self { source, target, ways, codis, load, settings, agents: 0, reverse_window: "0s", dir }
+    }
+
+    /// The same, of moves that can be rolled back.
+    pub(crate) async fn with_way_back(seed: u64) -> Self {
+        Self { reverse_window: "1h", ..Self::start(seed).await }
     }
 
     /// The move, begun or gone on with; a signal may come at an entry of its journal.
     pub(crate) fn agent(&mut self, accident: Option<&str>) -> Agent {
-        self.agents += 1;
         let line = format!(
             "move --source {} --target {} --slots {} --routing codis --dashboard {} --source-group 1 --target-group 2 \
-             --state-dir {} --rate 1MB",
+             --state-dir {} --rate 1MB --reverse-window {}",
             self.ways[0].addr(),
             self.ways[1].addr(),
             slots(),
             self.codis.dashboard_url(),
             self.state().display(),
+            self.reverse_window,
         );
+        self.command(&line, accident)
+    }
+
+    fn command(&mut self, line: &str, accident: Option<&str>) -> Agent {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        self.agents += 1;
         Agent::with_accident(&words, self.dir.path().join(format!("agent-{}", self.agents)), accident)
+    }
+
+    /// Waits until the move can be rolled back; whether its mover died before. It is started again then.
+    pub(crate) async fn until_arrived(&mut self, agent: &mut Agent, what: &str) -> bool {
+        let (begin, mut has_died) = (std::time::Instant::now(), false);
+        while !matches!(self.undo(), Some(Undo::Possible { .. })) {
+            assert!(begin.elapsed() < HANG * 2, "{what}: {}", agent.errors());
+            if agent.has_ended() {
+                has_died = true;
+                *agent = self.agent(None);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        has_died
+    }
+
+    /// Has the move rolled back, by the mover as long as that lives.
+    pub(crate) async fn roll_back(&mut self, what: &str) {
+        let job = Journal::peek(&self.journals()[0]).unwrap().header.job;
+        let line = format!("rollback {job} --state-dir {}", self.state().display());
+        for _ in 0..STARTS_MAX {
+            let mut rollback = self.command(&line, None);
+            let code = rollback.end().await;
+            if self.outcome() == Some(Outcome::RolledBack) {
+                return;
+            }
+            // The mover died over it, or a dashboard did not answer.
+            let errors = rollback.errors();
+            let is_known = errors.contains("the process that worked on") || errors.contains("slotmover: routing: ");
+            assert!(code == Some(1) && is_known, "{what}: {code:?}: {errors}");
+        }
+        panic!("{what}: it was rolled back {STARTS_MAX} times");
+    }
+
+    fn undo(&self) -> Option<Undo> {
+        self.journals().first().and_then(|path| Journal::peek(path).unwrap().undo)
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        self.journals().first().and_then(|path| Journal::peek(path).unwrap().outcome)
+    }
+
+    fn journals(&self) -> Vec<PathBuf> {
+        Journal::all(&self.state()).unwrap()
+    }
+
+    /// Entries of the journal so far.
+    pub(crate) fn entries(&self) -> u64 {
+        let lines = std::fs::read_to_string(&self.journals()[0]).unwrap().lines().count();
+        lines as u64 - 1
     }
 
     /// Waits until the move is done. One that could not even begin has left nothing to go on with, and one that a dashboard
@@ -96,8 +159,7 @@ impl Stage {
 
     /// Whether the journal says that nothing is left to do.
     pub(crate) fn is_done(&self) -> bool {
-        let journals = Journal::all(&self.state()).unwrap();
-        journals.iter().any(|path| Journal::peek(path).unwrap().outcome.is_some())
+        self.outcome().is_some()
     }
 
     /// Kills a node and starts it again a while later.
@@ -118,20 +180,29 @@ impl Stage {
 
     /// Every slot is at the target with all that was in it, and nothing else is different from before.
     pub(crate) async fn assert_moved(self, what: &str) {
+        self.assert_at(2, what).await;
+    }
+
+    /// Every slot is at the source again with all that was written meanwhile, and nothing else is different from before.
+    pub(crate) async fn assert_rolled_back(self, what: &str) {
+        self.assert_at(1, what).await;
+    }
+
+    async fn assert_at(self, group: i64, what: &str) {
         until("the guard is gone", || guards(&self.state().to_string_lossy()).is_empty()).await;
         assert_eq!(self.codis.locks(), [], "{what}");
         assert_eq!(fence_journals(&self.state()), 0, "{what}");
         for slot in slots().iter() {
-            assert_eq!(self.codis.mapping(slot).unwrap().group_id, 2, "{what}: slot {slot}");
+            assert_eq!(self.codis.mapping(slot).unwrap().group_id, group, "{what}: slot {slot}");
         }
         let seen = self.load.stop().await;
         assert!(seen.wrong_values == 0 && seen.keys_unchecked == 0, "{what}: {seen}");
-        check(&mut self.target.client(), what);
-        let mut source = self.source.client();
-        let left: Vec<String> = keys(&mut source).into_iter().filter(|key| key != "other").collect();
-        assert_eq!(left, [""; 0], "{what}: keys are left at the source");
-        assert_eq!(settings(&self.source), self.settings, "{what}");
+        let (owner, other) = if group == 1 { (&self.source, &self.target) } else { (&self.target, &self.source) };
+        check(&mut owner.client(), what);
+        let left: Vec<String> = keys(&mut other.client()).into_iter().filter(|key| key != "other").collect();
+        assert_eq!(left, [""; 0], "{what}: keys are left where they have moved from");
         for node in [&self.source, &self.target] {
+            assert_eq!(settings(node), self.settings, "{what}");
             assert_eq!(left_behind(node.dir()), Vec::<PathBuf>::new(), "{what}");
         }
     }

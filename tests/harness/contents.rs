@@ -75,9 +75,15 @@ pub(crate) fn contents(client: &mut Client) -> Contents {
 
 /// Panics with the first keys that differ, unless both are the same and expiries are less than a second apart.
 pub(crate) fn assert_same(one: &Contents, other: &Contents) {
+    let differing = differences(one, other);
+    let shown = &differing[..differing.len().min(10)];
+    assert!(differing.is_empty(), "{} keys differ: {}", differing.len(), shown.join("; "));
+}
+
+/// The keys that differ, and how.
+pub(crate) fn differences(one: &Contents, other: &Contents) -> Vec<String> {
     let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
-    let differing: Vec<String> = keys
-        .into_iter()
+    keys.into_iter()
         .filter_map(|key| {
             let fault = match (one.get(key), other.get(key)) {
                 (Some(_), None) => "is only in the first".to_owned(),
@@ -87,9 +93,7 @@ pub(crate) fn assert_same(one: &Contents, other: &Contents) {
             };
             Some(format!("`{}` {fault}", key.escape_ascii()))
         })
-        .collect();
-    let shown = &differing[..differing.len().min(10)];
-    assert!(differing.is_empty(), "{} keys differ: {}", differing.len(), shown.join("; "));
+        .collect()
 }
 
 impl Entry {

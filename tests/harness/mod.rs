@@ -29,7 +29,7 @@ pub(crate) use admin::{call, order};
 pub(crate) use allocation::allocated_by;
 pub(crate) use client::Client;
 pub(crate) use command_line::{CommandLine, Outcome};
-pub(crate) use contents::{Contents, Value, assert_same, contents};
+pub(crate) use contents::{Contents, Value, assert_same, contents, differences};
 pub(crate) use counting::Counting;
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};
 pub(crate) use hooked::{Agent, Hooked, fence_journals, guards, signal};

@@ -89,6 +89,11 @@ impl Switchboard {
         self.state().acts.push((call, Arc::new(act)));
     }
 
+    /// The same for whoever moves the slots back.
+    pub(crate) fn reversed(self: &Arc<Self>) -> Arc<dyn RoutingControl> {
+        Arc::new(Reversed(Arc::clone(self)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -187,5 +192,53 @@ impl RoutingControl for Switchboard {
 
     fn lower<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.answer(Call::Lower, slots, |state| state.raised = SlotSet::new()))
+    }
+}
+
+/// A switchboard for which source and target have changed places.
+struct Reversed(Arc<Switchboard>);
+
+impl RoutingControl for Reversed {
+    fn prepare<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        self.0.prepare(slots)
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<()>> {
+        self.0.finish()
+    }
+
+    fn owner(&self, slot: Slot) -> BoxFuture<'_, Result<Owner>> {
+        Box::pin(async move {
+            Ok(match self.0.owner(slot).await? {
+                Owner::Source => Owner::Target,
+                Owner::Target => Owner::Source,
+                other => other,
+            })
+        })
+    }
+
+    fn preconditions<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {
+        self.0.preconditions(slots)
+    }
+
+    fn raise<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        self.0.raise(slots)
+    }
+
+    fn holds<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<Standing>> {
+        self.0.holds(slots)
+    }
+
+    fn switch<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.0.answer(Call::Switch, slots, |state| {
+            state.raised = SlotSet::new();
+            slots.iter().for_each(|slot| {
+                state.switched.remove(slot);
+            });
+        }))
+    }
+
+    fn lower<'a>(&'a self, slots: &'a SlotSet) -> BoxFuture<'a, Result<()>> {
+        self.0.lower(slots)
     }
 }

@@ -64,7 +64,8 @@ impl Scene {
         let (source, target) = (self.cluster.source.addr(), self.cluster.target.addr());
         let line = format!(
             "move --source {source} --target {target} --slots {slots} --replace --routing codis --dashboard {} \
-             --product-auth-file {auth} --source-password-file {auth} --target-password-file {auth} --cleanup keep --state-dir {}",
+             --product-auth-file {auth} --source-password-file {auth} --target-password-file {auth} --reverse-window 0s \
+             --cleanup keep --state-dir {}",
             self.cluster.codis.dashboard_addr(),
             self.path("state"),
             auth = self.path("auth"),

@@ -71,7 +71,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode> {
     eprintln!("filled in {:.1} s: {}", filled.elapsed.as_secs_f64(), types.join(", "));
     eprintln!("{} clients write and read; moving {} slots under them", args.writers, args.slots);
     let job = demo.job();
-    let display = display::Display::start(job.progress());
+    let display = display::Display::start(job.progress(), "");
     let outcome = demo.run(job).await;
     display.end().await;
     let report = outcome?;

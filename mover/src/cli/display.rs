@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::job::{ChangeRates, Phase, Progress, Status};
+use crate::job::{ChangeRates, Phase, Progress, Status, Undo};
 
 /// Shows a job's progress on standard error until it is told to end.
 pub(super) struct Display {
@@ -19,11 +19,12 @@ pub(super) struct Display {
 }
 
 impl Display {
-    pub(super) fn start(progress: Arc<Progress>) -> Self {
+    pub(super) fn start(progress: Arc<Progress>, job: &str) -> Self {
         let (end, ended) = oneshot::channel();
+        let meter = Meter { job: job.to_owned(), ..Meter::default() };
         let task = match std::io::stderr().is_terminal() {
-            true => tokio::spawn(live(progress, ended)),
-            false => tokio::spawn(plain(progress, ended)),
+            true => tokio::spawn(live(progress, meter, ended)),
+            false => tokio::spawn(plain(progress, meter, ended)),
         };
         Self { end, task }
     }
@@ -35,11 +36,10 @@ impl Display {
     }
 }
 
-async fn live(progress: Arc<Progress>, mut ended: oneshot::Receiver<()>) {
+async fn live(progress: Arc<Progress>, mut meter: Meter, mut ended: oneshot::Receiver<()>) {
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg}").expect("the template is fixed");
     bar.set_style(style);
-    let mut meter = Meter::default();
     let mut shown = None;
     loop {
         let status = progress.status();
@@ -58,8 +58,7 @@ async fn live(progress: Arc<Progress>, mut ended: oneshot::Receiver<()>) {
     bar.finish_and_clear();
 }
 
-async fn plain(progress: Arc<Progress>, mut ended: oneshot::Receiver<()>) {
-    let mut meter = Meter::default();
+async fn plain(progress: Arc<Progress>, mut meter: Meter, mut ended: oneshot::Receiver<()>) {
     let mut shown: Option<(Phase, Duration)> = None;
     loop {
         let status = progress.status();
@@ -78,6 +77,7 @@ async fn plain(progress: Arc<Progress>, mut ended: oneshot::Receiver<()>) {
 /// Remembers where a phase began, for its rate.
 #[derive(Default)]
 struct Meter {
+    job: String,
     phase: Option<Phase>,
     begin: (u64, u64),
 }
@@ -135,10 +135,32 @@ impl Meter {
                 let eta = eta(status.verified, status.expected_keys, seconds);
                 format!("{} keys compared, {} changes followed, lag {lag}{eta}", status.verified, status.changes)
             }
-            Phase::Cutover => format!("{} of {} slots switched, lag {lag}", status.switched, status.slots),
+            Phase::Cutover => format!("{} of {} slots at the target, lag {lag}", status.switched, status.slots),
+            Phase::Watch => self.watch(status),
+            Phase::Cleanup if status.undo == Some(Undo::Begun) => {
+                format!("{} keys deleted at the target", status.cleaned)
+            }
             Phase::Cleanup => format!("{} keys deleted at the source", status.cleaned),
             Phase::Done => format!("{} slots at the target", status.switched),
         }
+    }
+}
+
+impl Meter {
+    /// What can be done in a reverse window, and for how long.
+    fn watch(&self, status: &Status) -> String {
+        let (job, changes, lag) = (&self.job, status.changes, ByteSize(status.lag));
+        let left = match &status.undo {
+            Some(Undo::Possible { left }) => {
+                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+                format!(
+                    "all slots are at the target; `slotmover rollback {job}` undoes it for {left} more, `slotmover finish {job}` ends that"
+                )
+            }
+            Some(undo) => format!("the job {undo}"),
+            None => "all slots are at the target".to_owned(),
+        };
+        format!("{left}; {changes} changes brought back, lag {lag}")
     }
 }
 

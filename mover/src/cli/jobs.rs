@@ -13,6 +13,7 @@ use snapshot::UnixMillis;
 
 use crate::Error;
 use crate::cli::guard::StateArgs;
+use crate::job::Undo;
 use crate::job::journal::{Course, Journal, Summary};
 
 #[derive(Args, Debug)]
@@ -123,11 +124,13 @@ struct Row {
     source: String,
     target: String,
     age_seconds: u64,
+    #[serde(flatten)]
+    undo: Option<Undo>,
 }
 
 impl Row {
     fn of(summary: &Summary) -> Self {
-        let Summary { header, slots, switched, phase, outcome, is_at_work, .. } = summary;
+        let Summary { header, slots, switched, phase, outcome, is_at_work, undo, .. } = summary;
         let state = match (outcome, is_at_work) {
             (Some(outcome), _) => outcome.to_string(),
             (None, true) => "at work".to_owned(),
@@ -143,6 +146,7 @@ impl Row {
             source: header.source.clone(),
             target: header.target.clone(),
             age_seconds: UnixMillis::now().0.saturating_sub(header.created) / 1000,
+            undo: undo.clone(),
         }
     }
 }
@@ -154,6 +158,10 @@ fn table(rows: &[Row]) {
             (format!("{}/{}", row.switched, row.slot_count), format!("{} {}", row.source, row.target));
         let age = format_duration(Duration::from_secs(row.age_seconds));
         println!("{:<16} {:<12} {:<9} {switched:>11}  {ways:<43} {age} ago", row.job, row.state, row.phase);
+        if let Some(Undo::Possible { left }) = &row.undo {
+            let left = format_duration(Duration::from_secs(left.as_secs()));
+            println!("{:<16} can be rolled back for {left}: `slotmover rollback {}`", "", row.job);
+        }
     }
 }
 

@@ -57,6 +57,11 @@ enum Command {
     /// Takes a job back: what was copied to the target is deleted there, the source is as before. Slots that were switched
     /// stay switched.
     Cancel(resume::CancelArgs),
+    /// Moves the slots of a job back to the source, with all that was written at the target since: as long as its reverse
+    /// window is open.
+    Rollback(resume::JobArgs),
+    /// Ends the reverse window of a job now: it cannot be rolled back any more, tidies up and is done.
+    Finish(resume::JobArgs),
     /// Moves slots of a small cluster inside this process, under load, and checks every answer its clients get.
     Demo(demo::DemoArgs),
     /// Shows what a checkpoint or a binlog holds.
@@ -88,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => asynchronous(resume::resume(args)),
         Command::Pause(args) => asynchronous(resume::pause(args)),
         Command::Cancel(args) => asynchronous(resume::cancel(args)),
+        Command::Rollback(args) => asynchronous(resume::rollback(args)),
+        Command::Finish(args) => asynchronous(resume::finish(args)),
         Command::Receive(args) => asynchronous(receive::run(*args)),
         Command::Demo(args) => asynchronous(demo::run(args)),
         Command::FenceLower(args) => asynchronous(guard::lower(args)),
@@ -150,4 +157,4 @@ const CANCELLED: u8 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done and verified; 1 failed, the message says on which side and what helps; 2 wrong arguments; \
-3 stopped or cancelled.";
+3 stopped, cancelled or rolled back.";

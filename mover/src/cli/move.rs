@@ -21,7 +21,7 @@ use crate::cli::{accident, display, jobs, requests, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::Endpoint;
 use crate::job::journal::{self, Journal};
-use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, Report, Status, VerifyMode};
+use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, Report, ReverseWindow, Status, VerifyMode};
 use crate::routing::{Hooks, RoutingControl};
 use crate::{Error, Side};
 
@@ -94,8 +94,14 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     slot_count: u16,
 
-    /// What becomes of the moved keys at the source, once every slot is at the target: `delete` or `keep` [default:
-    /// delete; manual routing: keep].
+    /// For how long `slotmover rollback` can undo it after the last switch: the target's changes are brought back to the
+    /// source until then, and only then the move is done. 0s is not at all [default: 30m; manual routing: 0s]. It takes a
+    /// Pika target whose files are on this machine; where it is otherwise that is told, and the move is done at once.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    reverse_window: Option<Duration>,
+
+    /// What becomes of the moved keys at the source, once every slot is at the target for good: `delete` or `keep`
+    /// [default: delete; manual routing: keep].
     #[arg(long, value_name = "WHAT")]
     cleanup: Option<Cleanup>,
 
@@ -154,7 +160,7 @@ pub(super) async fn run_with(args: MoveArgs, mut journal: Journal) -> Result<Exi
     let (control, progress) = (job.control(), job.progress());
     let _limits_file = args.limits.watch(&control);
     let _requests = path.as_deref().map(|path| requests::take(path, &control));
-    let display = display::Display::start(Arc::clone(&progress));
+    let display = display::Display::start(Arc::clone(&progress), &name);
     let Some(outcome) = run_until_stopped(job).await else {
         eprintln!("{}", how_to_go_on(&name));
         return Ok(ExitCode::from(super::CANCELLED));
@@ -176,7 +182,10 @@ pub(super) async fn run_with(args: MoveArgs, mut journal: Journal) -> Result<Exi
         true => println!("{}", serde_json::to_string(&report)?),
         false => summary::print(&report),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match report.rollback {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::from(super::CANCELLED),
+    })
 }
 
 impl MoveArgs {
@@ -202,8 +211,24 @@ impl MoveArgs {
             max_lock: cutover.max_lock,
         };
         let options = self.options(cutover, slot_count)?;
-        let (routing, hooks) = routing(self, &course).await?;
-        Ok((Job::new(source, target, options, routing), hooks))
+        self.state.settle(&course.source, &self.slots).await?;
+        let (control, hooks) = routing(&self.state, &self.routing, &course).await?;
+        let job = Job::new(source, target, options, control);
+        let length = self.reverse_window();
+        if length.is_zero() {
+            return Ok((job, hooks));
+        }
+        let (routing, _) = routing(&self.state, &self.routing.reversed(), &course.reversed()).await?;
+        Ok((job.with_reverse_window(ReverseWindow { length, routing }), hooks))
+    }
+
+    fn reverse_window(&self) -> Duration {
+        let usual = match self.routing.routing {
+            // Who moves by hand undoes by hand.
+            Kind::Manual => Duration::ZERO,
+            Kind::Codis | Kind::Hooks => REVERSE_WINDOW,
+        };
+        self.reverse_window.unwrap_or(usual)
     }
 
     fn options(&self, cutover: CutoverOptions, slot_count: SlotCount) -> Result<JobOptions> {
@@ -262,13 +287,16 @@ async fn run_until_stopped(job: Job) -> Option<crate::Result<Report>> {
     }
 }
 
-/// The routing layer under guard, once the fences of earlier moves are settled. A person needs no guard.
-async fn routing(args: &MoveArgs, course: &Course) -> Result<(Arc<dyn RoutingControl>, Option<Arc<Hooks>>)> {
-    args.state.settle(&course.source, &args.slots).await?;
-    let layer = args.routing.connect(course).await?;
-    let control = match args.routing.routing {
+/// The routing layer under guard. A person needs no guard.
+async fn routing(
+    state: &StateArgs,
+    args: &RoutingArgs,
+    course: &Course,
+) -> Result<(Arc<dyn RoutingControl>, Option<Arc<Hooks>>)> {
+    let layer = args.connect(course).await?;
+    let control = match args.routing {
         Kind::Manual => Arc::clone(&layer.control),
-        Kind::Codis | Kind::Hooks => args.state.guard(&layer, &args.routing, course)?,
+        Kind::Codis | Kind::Hooks => state.guard(&layer, args, course)?,
     };
     Ok((control, layer.hooks))
 }
@@ -299,6 +327,9 @@ pub(super) fn memory(text: &str) -> std::result::Result<ByteSize, String> {
         false => Err(format!("{memory} is too little, it takes at least {MEMORY_MIN}")),
     }
 }
+
+/// Long enough for whoever looks at the graphs after a move.
+const REVERSE_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 /// Less is taken by RocksDB and the program alone.
 const MEMORY_MIN: ByteSize = ByteSize::mb(64);

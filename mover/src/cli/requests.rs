@@ -20,6 +20,8 @@ pub(super) enum Request {
     Pause,
     Resume,
     Cancel,
+    Rollback,
+    Finish,
 }
 
 impl Request {
@@ -32,6 +34,8 @@ impl Request {
             Self::Pause => control.pause(),
             Self::Resume => control.resume(),
             Self::Cancel => control.cancel(),
+            Self::Rollback => control.roll_back(),
+            Self::Finish => control.close_window(),
         }
     }
 }

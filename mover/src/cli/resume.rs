@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::cli::guard::StateArgs;
 use crate::cli::requests::{self, Request};
 use crate::cli::{Cli, Command, jobs, r#move};
+use crate::job::Undo;
 use crate::job::journal::{Journal, Outcome};
 
 #[derive(Args, Debug)]
@@ -68,7 +69,7 @@ pub(super) async fn cancel(args: CancelArgs) -> Result<ExitCode> {
             return Err(anyhow!("job {} is at work: stop it first to leave what is at the target", args.job));
         }
         ask(&path, &args.job, Request::Cancel).await?;
-        return wait_for_the_end(&path, &args.job).await;
+        return wait_for_the_end(&path, &args.job, Outcome::Cancelled).await;
     }
     let journal = Journal::open(&path)?;
     journal.cancel(leave_target).await?;
@@ -76,6 +77,57 @@ pub(super) async fn cancel(args: CancelArgs) -> Result<ExitCode> {
         Err(error) if matches!(error.downcast_ref(), Some(crate::Error::Cancelled)) => Ok(ExitCode::SUCCESS),
         outcome => outcome,
     }
+}
+
+/// Moves the slots of a job back to the source, whoever works on it.
+pub(super) async fn rollback(args: JobArgs) -> Result<ExitCode> {
+    let path = jobs::find(&args.state.dir()?, &args.job)?;
+    let summary = Journal::peek(&path)?;
+    if let Some(outcome) = summary.outcome {
+        return Err(anyhow!("job {} is {outcome}: `slotmover move` moves its slots back", args.job));
+    }
+    match summary.undo {
+        Some(Undo::Possible { .. } | Undo::Begun) => {}
+        Some(Undo::Gone { why }) => return Err(crate::Error::Undo { why }.into()),
+        None => {
+            return Err(anyhow!(
+                "not all slots of job {0} are at the target yet: `slotmover cancel {0}` takes it back",
+                args.job
+            ));
+        }
+    }
+    if summary.is_at_work {
+        ask(&path, &args.job, Request::Rollback).await?;
+        return wait_for_the_end(&path, &args.job, Outcome::RolledBack).await;
+    }
+    let journal = Journal::open(&path)?;
+    journal.roll_back().await?;
+    go_on(journal).await?;
+    // Its summary has said so; the code of a move that ended like this is another one.
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the reverse window of a job: it tidies up and is done.
+pub(super) async fn finish(args: JobArgs) -> Result<ExitCode> {
+    let path = jobs::find(&args.state.dir()?, &args.job)?;
+    let summary = Journal::peek(&path)?;
+    if let Some(outcome) = summary.outcome {
+        return Err(anyhow!("job {} is {outcome}: there is nothing to finish", args.job));
+    }
+    match summary.undo {
+        Some(Undo::Possible { .. }) => {}
+        Some(undo) => return Err(anyhow!("job {} {undo}", args.job)),
+        None => {
+            return Err(anyhow!("job {} has no reverse window yet: it is in its phase {}", args.job, summary.phase));
+        }
+    }
+    if summary.is_at_work {
+        ask(&path, &args.job, Request::Finish).await?;
+        return wait_for_the_end(&path, &args.job, Outcome::Done).await;
+    }
+    let journal = Journal::open(&path)?;
+    journal.close_window().await?;
+    go_on(journal).await
 }
 
 /// Runs the job of a journal with the arguments that it was started with.
@@ -97,15 +149,19 @@ async fn ask(path: &Path, job: &str, request: Request) -> Result<ExitCode> {
     }
 }
 
-async fn wait_for_the_end(path: &Path, job: &str) -> Result<ExitCode> {
+/// Waits until the process that works on the job has ended it, as it should.
+async fn wait_for_the_end(path: &Path, job: &str, wanted: Outcome) -> Result<ExitCode> {
     loop {
         match Journal::peek(path) {
             Ok(summary) => match (summary.outcome, summary.is_at_work) {
-                (Some(Outcome::Cancelled), _) => return Ok(ExitCode::SUCCESS),
-                (Some(outcome), _) => return Err(anyhow!("job {job} was {outcome} before it could be cancelled")),
+                (Some(outcome), _) if outcome == wanted => return Ok(ExitCode::SUCCESS),
+                (Some(outcome), _) => return Err(anyhow!("job {job} is {outcome}, and not {wanted}")),
                 (None, true) => sleep(STEP).await,
                 (None, false) => {
-                    return Err(anyhow!("the process that worked on job {job} ended without taking it back"));
+                    return Err(anyhow!(
+                        "the process that worked on job {job} ended, and the job is not {wanted}: see what it said, then \
+                         the same again"
+                    ));
                 }
             },
             // A job that had done nothing removes its journal.

@@ -77,6 +77,13 @@ pub(super) struct Course {
     pub(super) max_lock: Option<Duration>,
 }
 
+impl Course {
+    /// The same way back.
+    pub(super) fn reversed(&self) -> Self {
+        Self { source: self.target.clone(), target: self.source.clone(), ..self.clone() }
+    }
+}
+
 /// A routing layer, and what only one of its kind can do.
 pub(super) struct Layer {
     pub(super) control: Arc<dyn RoutingControl>,
@@ -109,6 +116,11 @@ impl RoutingArgs {
             _ => return Ok(()),
         };
         Err(usage(ErrorKind::MissingRequiredArgument, missing))
+    }
+
+    /// What builds it for the way back.
+    pub(super) fn reversed(&self) -> Self {
+        Self { source_group: self.target_group, target_group: self.source_group, ..self.clone() }
     }
 
     /// Builds the routing layer; wrong addresses, passwords and programs show here. Nothing is changed.

@@ -2,10 +2,13 @@
 use bytesize::ByteSize;
 
 use crate::flow::HeldReport;
-use crate::job::{Report, VerifyMode, VerifyReport};
+use crate::job::{FenceReport, Report, VerifyMode, VerifyReport};
 
 /// Tells a person what a job has done.
 pub(super) fn print(report: &Report) {
+    if report.rollback.is_some() {
+        println!("rolled back        every slot is at the source again, with what was written at the target");
+    }
     let seconds = report.copy_seconds.max(0.001);
     let rate = ByteSize((report.bytes as f64 / seconds) as u64);
     println!("slots moved        {}", report.slots);
@@ -17,11 +20,7 @@ pub(super) fn print(report: &Report) {
     if report.unknown_commands > 0 {
         println!("unknown commands   {} (their first key was taken as changed)", report.unknown_commands);
     }
-    let fence = report.fence_ms;
-    println!(
-        "clients held       {:.1} ms at most, {:.1} ms usually (p99 {:.1} ms), {} times ({} more were lowered without a switch)",
-        fence.max, fence.p50, fence.p99, fence.count, fence.retried
-    );
+    print_fences(report.fence_ms);
     print_verify(&report.verify);
     if let (Some(wire), Some(raw)) = (report.wire_bytes, report.raw_bytes) {
         let ratio = raw as f64 / wire.max(1) as f64;
@@ -30,6 +29,22 @@ pub(super) fn print(report: &Report) {
     for finding in &report.findings {
         println!("noticed            {finding}");
     }
+    if let Some(rollback) = &report.rollback {
+        println!("on the way back");
+        println!("changes followed   {}", rollback.changes);
+        print_fences(rollback.fence_ms);
+        print_verify(&rollback.verify);
+    }
+    if let Some(why) = &report.no_way_back {
+        println!("no rollback        {why}");
+    }
+}
+
+fn print_fences(fence: FenceReport) {
+    println!(
+        "clients held       {:.1} ms at most, {:.1} ms usually (p99 {:.1} ms), {} times ({} more were lowered without a switch)",
+        fence.max, fence.p50, fence.p99, fence.count, fence.retried
+    );
 }
 
 fn print_verify(verify: &VerifyReport) {

@@ -17,6 +17,19 @@ struct Wishes {
     run: Run,
     postponed: bool,
     kind: Kindness,
+    window: WindowWish,
+}
+
+/// What is to become of the time in which a job can be rolled back.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum WindowWish {
+    /// It ends when it is over.
+    #[default]
+    Keep,
+    /// It ends now.
+    Close,
+    /// The slots go back.
+    RollBack,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
@@ -30,7 +43,8 @@ enum Run {
 impl Control {
     /// A handle on a job that is to run and to switch as soon as it can.
     pub fn new() -> Self {
-        let wishes = Wishes { run: Run::Go, postponed: false, kind: Kindness::default() };
+        let wishes =
+            Wishes { run: Run::Go, postponed: false, kind: Kindness::default(), window: WindowWish::default() };
         Self { wishes: watch::Sender::new(wishes), limit: Limit::new(Speed::default()) }
     }
 
@@ -65,6 +79,23 @@ impl Control {
     /// Whether the switch is kept back.
     pub fn cutover_postponed(&self) -> bool {
         self.wishes.borrow().postponed
+    }
+
+    /// Moves every slot back to the source, in the reverse window of a job whose slots are all at the target.
+    pub fn roll_back(&self) {
+        self.wishes.send_modify(|now| now.window = WindowWish::RollBack);
+    }
+
+    /// Ends the reverse window of a job, or lets it have none: it tidies up and is done. A rollback that was asked for is not
+    /// stopped by it.
+    pub fn close_window(&self) {
+        self.wishes.send_if_modified(|now| {
+            let is_change = now.window == WindowWish::Keep;
+            if is_change {
+                now.window = WindowWish::Close;
+            }
+            is_change
+        });
     }
 
     /// Sets how fast the job may go and how much it gives way. It holds at once, also for what waits already.
@@ -134,6 +165,11 @@ impl Gate {
     /// How much the job gives way to clients.
     pub fn kind(&self) -> Kindness {
         self.wishes.borrow().kind
+    }
+
+    /// Whether the job is to be rolled back, or its reverse window to end.
+    pub fn window(&self) -> WindowWish {
+        self.wishes.borrow().window
     }
 
     /// Whether no fence may be raised now: [`Control::postpone_cutover`].

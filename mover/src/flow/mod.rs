@@ -24,7 +24,7 @@ mod throttle;
 mod watermark;
 
 pub use budget::{Budget, Share};
-pub use control::{Control, Gate};
+pub use control::{Control, Gate, WindowWish};
 pub use feed::Feed;
 pub use lane::Line;
 pub use ledger::{Cause, Held, HeldReport};

@@ -19,16 +19,22 @@ use crate::job::reach::Reach;
 use crate::job::snapshot::{self, Snapshot};
 use crate::job::start::Start;
 use crate::job::verify::Verify;
-use crate::job::{Job, Phase, Report, VerifyMode, VerifyReport, worse};
+use crate::job::{FenceReport, Job, Phase, Report, VerifyMode, VerifyReport, worse};
 use crate::source::Known;
 use crate::{Error, Result};
 
 /// What is there as long as the connections are.
 pub(super) struct Attempt<'a> {
-    job: &'a Job,
-    plan: Plan,
+    pub(super) job: &'a Job,
+    pub(super) plan: Plan,
     /// The slots that are not at the target yet.
-    slots: SlotSet,
+    pub(super) slots: SlotSet,
+}
+
+/// What carries keys from one side to the other, at the pace that both bear.
+pub(super) struct Rig {
+    pub(super) line: Line,
+    pub(super) health: Health,
 }
 
 impl<'a> Attempt<'a> {
@@ -37,7 +43,6 @@ impl<'a> Attempt<'a> {
     /// # Errors
     /// [`Error::Connect`], [`Error::Unfit`], and what the routing layer says.
     pub(super) async fn begin(job: &'a Job) -> Result<Self> {
-        job.enter(Phase::Plan).await?;
         let plan = Plan::make(job).await?;
         let run = plan.source.run().to_owned();
         if job.journal.read(|state| state.source.as_ref() != Some(&run)) {
@@ -53,21 +58,14 @@ impl<'a> Attempt<'a> {
     /// Whatever stopped it.
     pub(super) async fn run(mut self) -> Result<Report> {
         let job = self.job;
-        if job.journal.read(|state| state.cleaning) {
-            return Ok(job.journal.read(|state| Report::of(state, &job.options)));
-        }
-        let report = match self.slots.is_empty() {
+        if self.slots.is_empty() {
             // Nothing is left to be switched.
-            true => self.work().await?,
-            false => {
-                job.routing.prepare(&self.slots).await?;
-                let outcome = self.work().await;
-                let finished = job.routing.finish().await;
-                worse(outcome, finished, "could not take back what was changed at the routing layer")?
-            }
-        };
-        job.journal.note(Entry::Cleaning).await?;
-        Ok(report)
+            return self.work().await;
+        }
+        job.routing.prepare(&self.slots).await?;
+        let outcome = self.work().await;
+        let finished = job.routing.finish().await;
+        worse(outcome, finished, NOT_FINISHED)
     }
 
     async fn work(&mut self) -> Result<Report> {
@@ -75,34 +73,30 @@ impl<'a> Attempt<'a> {
         if !self.slots.is_empty() {
             self.plan.claim(&self.slots, self.job).await?;
         }
-        let Self { job, plan, .. } = &*self;
+        let health = self.health().await?;
+        self.job.enter(Phase::Snapshot).await?;
+        health.know_what_is_usual().await;
+        let snapshot = self.snapshot().await?;
+        let rig = self.rig(health).await?;
+        let outcome = self.carry(snapshot, &rig).await;
+        rig.end(outcome).await
+    }
+
+    /// Begins to look after both servers.
+    pub(super) async fn health(&self) -> Result<Health> {
+        let Self { job, plan, .. } = self;
         let shared = job.options.shared_limits.as_ref();
         let address = plan.target.endpoint().address();
         let throttle = Arc::new(Throttle::of_job(&job.control, shared.map(|shared| (shared, &*address))));
         job.progress.watch_throttle(&throttle);
-        let health = Health::start(plan, &job.control, &throttle, job.options.cutover.ignore_replicas).await?;
-        job.enter(Phase::Snapshot).await?;
-        health.know_what_is_usual().await;
-        let snapshot = self.snapshot().await?;
+        Health::start(plan, &job.control, &throttle, job.options.cutover.ignore_replicas).await
+    }
+
+    pub(super) async fn rig(&self, health: Health) -> Result<Rig> {
+        let Self { job, plan, .. } = self;
         let sinks = plan.sinks(job).await?;
         let memory = Budget::new(job.options.line_memory());
-        let line = Line::start(sinks, &job.control, &throttle, memory);
-        let outcome = match self.carry(snapshot, &line, &health).await {
-            Ok(report) => line.finish().await.map(|()| report),
-            // The lane knows why the line stopped.
-            Err(Error::LineStopped) => Err(line.fault().await),
-            Err(error) => {
-                // Nothing of it may be under way when the next attempt begins.
-                line.abort().await;
-                Err(error)
-            }
-        };
-        match outcome {
-            // It was not the operator who did so.
-            Err(Error::Stopped) => Err(health.fault().unwrap_or(Error::Stopped)),
-            Ok(report) => Ok(Report { held: throttle.report(), ..report }),
-            Err(error) => Err(error),
-        }
+        Ok(Rig { line: Line::start(sinks, &job.control, health.throttle(), memory), health })
     }
 
     /// The checkpoint of the attempt before, or a new one.
@@ -114,8 +108,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn carry(&self, snapshot: Snapshot, line: &Line, health: &Health) -> Result<Report> {
-        let Self { job, plan, slots } = self;
+    async fn carry(&self, snapshot: Snapshot, rig: &Rig) -> Result<Report> {
+        let (Self { job, plan, slots }, Rig { line, health }) = (self, rig);
         let Snapshot { checkpoint, spool } = snapshot;
         let checkpoint = Arc::new(checkpoint);
         let known = Arc::new(Known::new());
@@ -139,28 +133,42 @@ impl<'a> Attempt<'a> {
         health.line_follows();
         // Its tables take memory, and nobody reads them any more.
         drop(checkpoint);
-        let mut fences = Fences::after(&job.journal.read(|state| state.switched.clone()));
-        let mut verified = VerifyReport::new(job.options.verify);
-        while !follower.slots().is_empty() {
-            job.enter(Phase::CatchUp).await?;
-            follower.settle().await?;
-            if job.options.verify != VerifyMode::Off {
-                verified.add(self.verify(&spool, &mut follower, health.throttle()).await?);
-            }
-            self.cut_over(&mut follower, &mut fences, health.throttle()).await?;
-        }
-        follower.watch_for_late_writes(WATCH).await?.check()?;
+        let (fence_ms, verify) = self.switch_all(&spool, &mut follower, health.throttle()).await?;
         Ok(Report {
             changes: follower.changes(),
             unknown_commands: follower.unknown(),
-            fence_ms: fences.report(),
-            verify: verified,
+            fence_ms,
+            verify,
+            held: health.throttle().report(),
             wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
             raw_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().raw_bytes()),
             whole_rereads: known.whole_reads(),
             findings: found.noted,
             ..job.journal.read(|state| Report::of(state, &job.options))
         })
+    }
+
+    /// Switches every slot that is followed, each behind a comparison of both sides.
+    pub(super) async fn switch_all(
+        &self,
+        spool: &Spool,
+        follower: &mut Follower,
+        throttle: &Arc<Throttle>,
+    ) -> Result<(FenceReport, VerifyReport)> {
+        let job = self.job;
+        let mut fences = Fences::after(&job.journal.read(|state| state.switched.clone()));
+        let mut verified = VerifyReport::new(job.options.verify);
+        while !follower.slots().is_empty() {
+            job.enter(Phase::CatchUp).await?;
+            follower.settle().await?;
+            if job.options.verify != VerifyMode::Off {
+                verified.add(self.verify(spool, follower, throttle).await?);
+            }
+            follower.alongside(job.keep_way_back(&self.plan)).await?;
+            self.cut_over(follower, &mut fences, throttle).await?;
+        }
+        follower.watch_for_late_writes(WATCH).await?.check(job.source.side)?;
+        Ok((fences.report(), verified))
     }
 
     async fn copy(
@@ -233,5 +241,30 @@ fn resume(state: &State, slots: &SlotSet, checkpoint: &::snapshot::Checkpoint) -
     (start, (!is_copied).then(|| Arc::new(reach)))
 }
 
-/// How long the source's log is watched for late writes after the last switch.
+impl Rig {
+    /// Ends it, and tells what the work with it ended with.
+    pub(super) async fn end<T>(self, outcome: Result<T>) -> Result<T> {
+        let Self { line, health } = self;
+        let outcome = match outcome {
+            Ok(done) => line.finish().await.map(|()| done),
+            // The lane knows why the line stopped.
+            Err(Error::LineStopped) => Err(line.fault().await),
+            Err(error) => {
+                // Nothing of it may be under way when the next attempt begins.
+                line.abort().await;
+                Err(error)
+            }
+        };
+        match outcome {
+            // It was not the operator who did so.
+            Err(Error::Stopped) => Err(health.fault().unwrap_or(Error::Stopped)),
+            outcome => outcome,
+        }
+    }
+}
+
+/// What is told where an error comes on top of another one.
+pub(super) const NOT_FINISHED: &str = "could not take back what was changed at the routing layer";
+
+/// How long the log is watched for late writes after the last switch.
 const WATCH: Duration = Duration::from_secs(2);

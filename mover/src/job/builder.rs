@@ -10,7 +10,7 @@ use replication::{SlotCount, SlotSet};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::{Endpoint, Password};
 use crate::flow::{CommandRate, Kindness, Limits, Rate};
-use crate::job::{Cleanup, Job, JobOptions, VerifyMode};
+use crate::job::{Cleanup, Job, JobOptions, ReverseWindow, VerifyMode};
 use crate::routing::RoutingControl;
 use crate::sink::ReceiverOptions;
 use crate::{Error, Result, Side};
@@ -25,6 +25,7 @@ pub struct JobBuilder<S = NoSource, T = NoTarget, R = NoRouting> {
     source_password: Option<Password>,
     target_password: Option<Password>,
     options: JobOptions,
+    window: Option<ReverseWindow>,
 }
 
 /// The address of the source is still to be said, with [`JobBuilder::source`].
@@ -49,6 +50,7 @@ impl Job {
             source_password: None,
             target_password: None,
             options: JobOptions::new(slots),
+            window: None,
         }
     }
 }
@@ -56,24 +58,24 @@ impl Job {
 impl<T, R> JobBuilder<NoSource, T, R> {
     /// The Pika node that the slots leave, on this machine, as `HOST:PORT`; an IPv6 address stands in brackets.
     pub fn source(self, address: impl ToString) -> JobBuilder<String, T, R> {
-        let Self { target, routing, source_password, target_password, options, .. } = self;
-        JobBuilder { source: address.to_string(), target, routing, source_password, target_password, options }
+        let Self { target, routing, source_password, target_password, options, window, .. } = self;
+        JobBuilder { source: address.to_string(), target, routing, source_password, target_password, options, window }
     }
 }
 
 impl<S, R> JobBuilder<S, NoTarget, R> {
     /// The Redis (6 or newer) or Pika (4.0) that the slots go to, as `HOST:PORT`; an IPv6 address stands in brackets.
     pub fn target(self, address: impl ToString) -> JobBuilder<S, String, R> {
-        let Self { source, routing, source_password, target_password, options, .. } = self;
-        JobBuilder { source, target: address.to_string(), routing, source_password, target_password, options }
+        let Self { source, routing, source_password, target_password, options, window, .. } = self;
+        JobBuilder { source, target: address.to_string(), routing, source_password, target_password, options, window }
     }
 }
 
 impl<S, T> JobBuilder<S, T, NoRouting> {
     /// Who holds the slots' clients and sends them to the target.
     pub fn routing(self, routing: Arc<dyn RoutingControl>) -> JobBuilder<S, T, Arc<dyn RoutingControl>> {
-        let Self { source, target, source_password, target_password, options, .. } = self;
-        JobBuilder { source, target, routing, source_password, target_password, options }
+        let Self { source, target, source_password, target_password, options, window, .. } = self;
+        JobBuilder { source, target, routing, source_password, target_password, options, window }
     }
 }
 
@@ -178,6 +180,15 @@ impl<S, T, R> JobBuilder<S, T, R> {
         self
     }
 
+    /// Has the job be one that can be rolled back for so long after its last switch; usually it cannot be. `routing` is who
+    /// sends the clients back: a control of the same clients for which this job's target is the source, and its source the
+    /// target. It takes a Pika target whose files are on this machine; [`Status::undo`](crate::Status::undo) tells where it
+    /// is otherwise.
+    pub fn reverse_window(mut self, length: Duration, routing: Arc<dyn RoutingControl>) -> Self {
+        self.window = Some(ReverseWindow { length, routing });
+        self
+    }
+
     /// How long a server that is gone is waited for, once the job has begun; usually an hour.
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.options.retry_for = time;
@@ -257,7 +268,13 @@ impl JobBuilder<String, String, Arc<dyn RoutingControl>> {
             faults.push("clients cannot be held for no time at all (max_lock)".to_owned());
         }
         match (source, target) {
-            (Ok(source), Ok(target)) if faults.is_empty() => Ok(Job::new(source, target, self.options, self.routing)),
+            (Ok(source), Ok(target)) if faults.is_empty() => {
+                let job = Job::new(source, target, self.options, self.routing);
+                Ok(match self.window {
+                    Some(window) => job.with_reverse_window(window),
+                    None => job,
+                })
+            }
             (source, target) => {
                 let addresses = [source.err(), target.err()].into_iter().flatten();
                 let what = addresses.chain(faults).collect::<Vec<_>>().join("; ");

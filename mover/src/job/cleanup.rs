@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The moved keys are deleted at the source, which serves nobody from them any more.
+//! The moved keys are deleted at the node that they have left, which serves nobody from them any more.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::endpoint::Client;
 use crate::flow::{Control, JobLimits, Kindness};
 use crate::job::{Cleanup, Job, Phase};
 use crate::routing::{Owner, RoutingControl};
-use crate::{Error, Result};
+use crate::{Error, Result, Side};
 
 impl Job {
     /// Deletes them all, if that is wanted: page by page, none of a slot that the target does not own, and slowly enough
@@ -21,12 +21,15 @@ impl Job {
         if self.options.cleanup == Cleanup::Keep {
             return Ok(());
         }
+        let side = self.source.side;
         if self.journal.read(|state| state.is_late) {
-            warn!("writes came to the source too late, so nothing is deleted there: they are nowhere else");
+            warn!("writes came to the {side} too late, so nothing is deleted there: they are nowhere else");
             return Ok(());
         }
-        if self.journal.is_resumed() && !self.routing.knows_earlier_switches() {
-            warn!("nobody can be asked who serves the slots by now, so nothing is deleted at the source");
+        // Who was told to send clients back may be one that always sends them the same way.
+        let must_ask = self.journal.is_resumed() || self.journal.is_way_back();
+        if must_ask && !self.routing.knows_earlier_switches() {
+            warn!("nobody can be asked who serves the slots by now, so nothing is deleted at the {side}");
             return Ok(());
         }
         self.enter(Phase::Cleanup).await?;
@@ -34,7 +37,7 @@ impl Job {
             client: self.source.connect().await?,
             slots: &self.options.slots,
             slot_count: self.options.slot_count,
-            owners: Owners { routing: &*self.routing, asked: HashMap::new() },
+            owners: Owners { routing: &*self.routing, side, asked: HashMap::new() },
             control: &self.control,
         };
         let mut deleted = 0;
@@ -43,14 +46,14 @@ impl Job {
             let found = sweep.pass(|so_far| self.progress.cleaned(deleted + so_far)).await?;
             deleted += found;
             if found == 0 {
-                info!(deleted, "deleted the moved keys at the source");
+                info!(deleted, "deleted the moved keys at the {side}");
                 return Ok(());
             }
         }
     }
 }
 
-/// A walk through the source's keys.
+/// A walk through the node's keys.
 struct Sweep<'a> {
     client: Client,
     slots: &'a SlotSet,
@@ -89,11 +92,12 @@ impl Sweep<'_> {
 /// Who owns the slots, asked again now and then.
 struct Owners<'a> {
     routing: &'a dyn RoutingControl,
+    side: Side,
     asked: HashMap<Slot, Instant>,
 }
 
 impl Owners<'_> {
-    /// That nobody is served from the source.
+    /// That nobody is served from the node.
     async fn check(&mut self, slot: Slot) -> Result<()> {
         if self.asked.get(&slot).is_some_and(|at| at.elapsed() < ASK_AGAIN) {
             return Ok(());
@@ -103,14 +107,20 @@ impl Owners<'_> {
                 self.asked.insert(slot, Instant::now());
                 Ok(())
             }
-            owner => Err(Error::Routing {
-                what: format!("slot {slot} belongs to {owner} by now, so its keys at the source are not deleted"),
-            }),
+            owner => {
+                let owner = match owner {
+                    Owner::Other(name) => name,
+                    Owner::Source | Owner::Target => format!("the {}", self.side),
+                };
+                let what =
+                    format!("slot {slot} belongs to {owner} by now, so its keys at the {} are not deleted", self.side);
+                Err(Error::Routing { what })
+            }
         }
     }
 }
 
-/// How long the source is left in peace after a page.
+/// How long the node is left in peace after a page.
 fn pause(took: Duration, deleted: usize, limits: JobLimits) -> Duration {
     let kind = match limits.kind {
         Kindness::Gentle => took * 4,

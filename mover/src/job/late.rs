@@ -5,7 +5,7 @@ use bytes::Bytes;
 use replication::{BinlogOffset, Slot};
 use tracing::error;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Side};
 
 /// Writes that reached the source after their slot had been switched, as when a proxy forgets a fence between the last
 /// look and the switch. The target may have been written since, so they are reported, not repaired: which of two
@@ -43,7 +43,7 @@ impl LateWrites {
 
     /// Notes a write of `key` that stands at `offset` in the source's log.
     pub(super) fn note(&mut self, key: &Bytes, offset: BinlogOffset) {
-        error!(key = %key.escape_ascii(), %offset, "a write reached the source after its slot was switched");
+        error!(key = %key.escape_ascii(), %offset, "a write came after its slot was switched, to the node that the slot left");
         self.count += 1;
         if self.first.len() < EXAMPLES {
             self.first.push((Bytes::copy_from_slice(key), offset));
@@ -51,14 +51,14 @@ impl LateWrites {
     }
 
     /// # Errors
-    /// [`Error::Late`] when there are any.
-    pub(super) fn check(self) -> Result<()> {
+    /// [`Error::Late`] when there are any; they came to this side.
+    pub(super) fn check(self, side: Side) -> Result<()> {
         match self.count {
             0 => Ok(()),
             count => {
                 let example = |(key, offset): &(Bytes, BinlogOffset)| format!("`{}` at {offset}", key.escape_ascii());
                 let examples: Vec<String> = self.first.iter().map(example).collect();
-                Err(Error::Late { count, examples: examples.join(", ") })
+                Err(Error::Late { side, count, examples: examples.join(", ") })
             }
         }
     }

@@ -10,8 +10,9 @@ use tracing::{info, warn};
 
 use crate::endpoint::Client;
 use crate::job::attempt::Attempt;
-use crate::job::journal::{Entry, Holding, Node, Outcome};
+use crate::job::journal::{Entry, Holding, Node, Outcome, State};
 use crate::job::snapshot::{discard, restore};
+use crate::job::window::Ending;
 use crate::job::{Job, Phase, Report, worse};
 use crate::record::{Offset, Slots};
 use crate::routing::Owner;
@@ -51,19 +52,38 @@ impl Job {
         }
         // Before anything is asked that may not be there: somebody may have lost patience with it.
         self.control.gate().admit().await?;
-        let mut report = Attempt::begin(self).await?.run().await?;
+        let mut report = match self.journal.read(State::has_arrived) {
+            true => self.journal.read(|state| Report::of(state, &self.options)),
+            false => {
+                self.enter(Phase::Plan).await?;
+                Box::pin(Attempt::begin(self).await?.run()).await?
+            }
+        };
         if self.journal.read(|state| state.is_late) {
             report.findings.push("writes came to the source too late: it keeps its keys".to_owned());
         }
-        self.clean_up().await?;
+        let outcome = match self.reverse_window().await? {
+            Ending::Over => {
+                self.journal.note(Entry::Cleaning).await?;
+                self.clean_up().await?;
+                Outcome::Done
+            }
+            Ending::RolledBack(rollback) => {
+                report.rollback = Some(rollback);
+                Outcome::RolledBack
+            }
+        };
+        report.no_way_back = self.journal.read(|state| state.no_way_back.clone());
         self.tidy_up().await?;
-        self.journal.note(Entry::Ended { outcome: Outcome::Done }).await?;
+        self.journal.note(Entry::Ended { outcome }).await?;
+        self.progress.undo(None);
         self.progress.enter(Phase::Done);
         Ok(report)
     }
 
     fn reaction(&self, error: &Error, patience: &mut Patience) -> Reaction {
-        let (is_blank, ended) = self.journal.read(|state| (state.is_blank(), state.ended));
+        let (is_blank, ended, has_arrived) =
+            self.journal.read(|state| (state.is_blank(), state.ended, state.has_arrived()));
         match error {
             Error::Cancelled if ended.is_some() || is_blank => return Reaction::End,
             Error::Cancelled => return Reaction::TakeBack,
@@ -74,7 +94,7 @@ impl Job {
         let pause = match error.side() {
             Side::Source | Side::Target | Side::Receiver => patience.next(self.options.retry_for),
             // Where nothing is fenced. The cutover itself tries again, and knows when to give up.
-            Side::Routing if matches!(self.progress.status().phase, Phase::Plan | Phase::Cleanup) => {
+            Side::Routing if matches!(self.progress.status().phase, Phase::Plan | Phase::Watch | Phase::Cleanup) => {
                 patience.next(self.options.retry_for.min(ROUTING_MAX))
             }
             Side::Routing | Side::Agent => None,
@@ -83,7 +103,8 @@ impl Job {
             // What nobody has begun yet fails at once: an address may be wrong.
             _ if is_blank => Reaction::End,
             Remedy::Resume => pause.map_or(Reaction::End, Reaction::Again),
-            Remedy::Restart if patience.may_renew() => Reaction::Renew,
+            // Nothing is copied any more.
+            Remedy::Restart if !has_arrived && patience.may_renew() => Reaction::Renew,
             Remedy::Restart | Remedy::Operator => Reaction::End,
         }
     }
@@ -130,7 +151,7 @@ impl Job {
     /// The slots that are not at the target. The routing layer is asked about those whose switch may have been sent.
     pub(super) async fn slots_left(&self) -> Result<SlotSet> {
         self.check_switch()?;
-        let (moved, approached) = self.journal.read(|state| (state.moved(), state.approached.clone()));
+        let (moved, approached) = self.journal.read(|state| (state.at_target(), state.approached.clone()));
         let mut left: SlotSet = self.options.slots.iter().filter(|slot| !moved.contains(*slot)).collect();
         let mut found = SlotSet::new();
         for slot in approached.iter().filter(|slot| !moved.contains(*slot)) {
@@ -145,7 +166,7 @@ impl Job {
             });
             self.note_switched(found).await?;
         }
-        self.progress.have_switched(self.options.slots.len() - left.len());
+        self.progress.have_switched(self.journal.at_target());
         Ok(left)
     }
 
@@ -156,9 +177,13 @@ impl Job {
         match switching {
             Some((slots, _)) if is_unknown => Err(Error::Routing {
                 what: format!(
-                    "the clients of slots {slots} may have been sent to the target when the mover died, and nobody but \
-                     you knows: `slotmover cancel --leave-target` tidies up at the source and deletes nothing at the \
-                     target; if they are at the source still, begin again with --replace"
+                    "the clients of slots {slots} may have been sent to the {} when the mover died, and nobody but you \
+                     knows: `slotmover cancel --leave-target` tidies up and deletes nothing at the target{}",
+                    self.target.side,
+                    match self.target.side {
+                        Side::Target => "; if they are at the source still, begin again with --replace",
+                        _ => "",
+                    }
                 ),
             }),
             _ => Ok(()),
@@ -226,6 +251,16 @@ impl Job {
 
     /// Restores the settings of both servers and removes every directory of ours.
     async fn tidy_up(&self) -> Result<()> {
+        let (here, back) = (self.tidy_up_way().await, self.way_back().tidy_up_way().await);
+        match self.journal.read(|state| state.leaves_target) {
+            // That server may be gone for good.
+            true => here.map(|()| back.unwrap_or_else(|error| warn!(%error, "could not tidy up at the target"))),
+            false => here.and(back),
+        }
+    }
+
+    /// What this way, there or back, has changed.
+    pub(super) async fn tidy_up_way(&self) -> Result<()> {
         let mut outcome = Ok(());
         for (node, endpoint) in [(Node::Source, &self.source), (Node::Target, &self.target)] {
             let is_changed = self.journal.read(|state| state.settings.iter().any(|setting| setting.node == node));

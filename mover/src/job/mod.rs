@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One move, from preflight to done: `Plan → Snapshot → Copy → CatchUp → Verify → Cutover → Cleanup → Done`.
+//! One move, from preflight to done: `Plan → Snapshot → Copy → CatchUp → Verify → Cutover → Watch → Cleanup → Done`.
 //!
 //! Each phase is a file. Before the switch of a slot everything can be taken back, once it has been sent only forward
 //! is allowed. What is done is written into a journal, so that whoever comes after a crash or a lost connection goes on
 //! from there: an attempt begins where the journal ends.
+//!
+//! After the switch the same parts, with both sides changed over, bring the target's changes back to the source, so that
+//! undoing it is one more short fence.
 
 mod attempt;
 mod builder;
@@ -29,9 +32,11 @@ mod snapshot;
 mod start;
 mod steps;
 mod trail;
+mod undo;
 mod unsettled;
 mod updates;
 mod verify;
+mod window;
 
 pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
 pub use convergence::ChangeRates;
@@ -39,11 +44,13 @@ pub use convergence::ChangeRates;
 pub use copy::copy;
 pub use options::{Cleanup, CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
-pub use report::{FenceReport, Report, VerifyReport};
+pub use report::{FenceReport, Report, RollbackReport, VerifyReport};
+pub use undo::Undo;
 pub use updates::Updates;
 pub use verify::VerifyMode;
 #[doc(hidden)]
 pub use verify::verify;
+pub use window::ReverseWindow;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +72,13 @@ pub struct Job {
     control: Control,
     progress: Arc<Progress>,
     journal: Arc<Journal>,
+    window: Option<ReverseWindow>,
+    /// What undoes a job has none: whoever watches the job watches it as well.
+    _watched: Option<Watched>,
 }
+
+/// Whoever watches a job need not watch any more when this is dropped.
+struct Watched(Arc<Progress>);
 
 impl Job {
     /// A job that is ready to run.
@@ -83,7 +96,8 @@ impl Job {
             ..Course::default()
         };
         let journal = Arc::new(Journal::volatile(course));
-        Self { source, target, options, routing, control, progress, journal }
+        let watched = Some(Watched(Arc::clone(&progress)));
+        Self { source, target, options, routing, control, progress, journal, window: None, _watched: watched }
     }
 
     /// The handle to pause or cancel it, to change its limits, and to postpone its switch.
@@ -111,6 +125,13 @@ impl Job {
         self
     }
 
+    /// Lets it be rolled back for a while after its last switch.
+    #[must_use]
+    pub fn with_reverse_window(mut self, window: ReverseWindow) -> Self {
+        self.window = Some(window);
+        self
+    }
+
     /// Runs it to its end, within a tokio runtime. It goes on by itself when a server comes back or a new checkpoint helps.
     ///
     /// A job without a journal leaves the source's settings as before and nothing of ours in its directories, whatever it
@@ -132,10 +153,9 @@ impl Job {
     }
 }
 
-impl Drop for Job {
+impl Drop for Watched {
     fn drop(&mut self) {
-        // Whoever watches it need not watch any more, however it ended.
-        self.progress.end();
+        self.0.end();
     }
 }
 

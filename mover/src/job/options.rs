@@ -48,7 +48,7 @@ pub struct JobOptions {
     pub verify: VerifyMode,
     /// How clients are held and switched at the end.
     pub cutover: CutoverOptions,
-    /// What becomes of the moved keys at the source.
+    /// What becomes of the moved keys at the node that they have left.
     pub cleanup: Cleanup,
     /// How long a server that is gone is waited for before the job is left to a person.
     pub retry_for: Duration,

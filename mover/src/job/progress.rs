@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::Side;
 use crate::flow::{Held, HeldReport, Throttle, Watermark};
-use crate::job::ChangeRates;
+use crate::job::{ChangeRates, Undo};
 
 /// A part of a job, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub enum Phase {
     Verify,
     /// The slots' clients are held and switched.
     Cutover,
+    /// All slots are at the target, whose changes are brought back to the source: the job can be rolled back.
+    Watch,
     /// All slots are at the target, and the source's copies are deleted.
     Cleanup,
     /// All slots are at the target, and nothing is left to do.
@@ -42,6 +45,7 @@ impl fmt::Display for Phase {
             Self::CatchUp => "catch up",
             Self::Verify => "verify",
             Self::Cutover => "cutover",
+            Self::Watch => "watch",
             Self::Cleanup => "cleanup",
             Self::Done => "done",
         })
@@ -70,6 +74,7 @@ struct State {
     throttle: Option<Arc<Throttle>>,
     waiting: Option<(String, Instant)>,
     outrun: Option<(String, Instant)>,
+    undo: Option<Undo>,
     /// When it was last logged.
     outrun_told: Option<Instant>,
     rates: ChangeRates,
@@ -103,9 +108,9 @@ pub struct Status {
     pub rates: ChangeRates,
     /// Keys compared.
     pub verified: u64,
-    /// Slots switched.
+    /// Slots that are at the target.
     pub switched: u64,
-    /// Keys deleted at the source.
+    /// Keys deleted at the node that the slots have left.
     pub cleaned: u64,
     /// Slots in all.
     pub slots: usize,
@@ -117,24 +122,32 @@ pub struct Status {
     pub held_in_all: Vec<HeldReport>,
     /// Why the target gets no closer to the source although it is followed, and since when that is known.
     pub outrun: Option<(String, Duration)>,
+    /// Whether it can be rolled back, once that is known.
+    pub undo: Option<Undo>,
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { phase, keys, expected_keys, changes, lag, verified, switched, cleaned, slots, .. } = self;
-        let Self { waiting, held, outrun, .. } = self;
-        write!(f, "{phase}: ")?;
+        let Self { waiting, held, outrun, undo, .. } = self;
+        let is_back = *undo == Some(Undo::Begun);
+        let (way, left) = if is_back { ("rollback, ", Side::Target) } else { ("", Side::Source) };
+        write!(f, "{way}{phase}: ")?;
         match phase {
             Phase::Plan => write!(f, "checking both sides"),
-            Phase::Snapshot => write!(f, "taking a checkpoint of the source"),
+            Phase::Snapshot => write!(f, "taking a checkpoint of the {left}"),
             Phase::Copy if expected_keys > keys => write!(f, "{keys} of about {expected_keys} keys copied"),
             Phase::Copy => write!(f, "{keys} keys copied"),
             Phase::CatchUp => write!(f, "{changes} changes followed, {lag} bytes of the log to go"),
             Phase::Verify => write!(f, "{verified} keys compared, {changes} changes followed"),
-            Phase::Cutover => write!(f, "{switched} of {slots} slots switched, {lag} bytes of the log to go"),
-            Phase::Cleanup => write!(f, "{cleaned} keys deleted at the source"),
+            Phase::Cutover => write!(f, "{switched} of {slots} slots at the target, {lag} bytes of the log to go"),
+            Phase::Watch => write!(f, "{changes} changes brought back, {lag} bytes of the target's log to go"),
+            Phase::Cleanup => write!(f, "{cleaned} keys deleted at the {left}"),
             Phase::Done => write!(f, "{switched} slots at the target"),
         }?;
+        if let Some(undo) = undo.as_ref().filter(|_| !is_back) {
+            write!(f, "; {undo}")?;
+        }
         if let Some(held) = held {
             write!(f, "; {held}")?;
         }
@@ -158,6 +171,7 @@ impl Progress {
             throttle: None,
             waiting: None,
             outrun: None,
+            undo: None,
             outrun_told: None,
             rates: ChangeRates::default(),
         };
@@ -192,6 +206,7 @@ impl Progress {
             slots: self.slots,
             waiting: so_far(&state.waiting),
             outrun: so_far(&state.outrun),
+            undo: state.undo.clone(),
             held: state.throttle.as_ref().and_then(|throttle| throttle.held()),
             held_in_all: state.throttle.as_ref().map(|throttle| throttle.report()).unwrap_or_default(),
         }
@@ -231,6 +246,11 @@ impl Progress {
         note(&mut state.outrun, why);
     }
 
+    /// Says whether it can be rolled back.
+    pub(super) fn undo(&self, undo: Option<Undo>) {
+        self.lock().undo = undo;
+    }
+
     pub(super) fn expect_keys(&self, keys: u64) {
         self.lock().expected_keys = keys;
     }
@@ -254,10 +274,6 @@ impl Progress {
 
     pub(super) fn verified(&self, keys: u64) {
         self.verified.store(keys, Ordering::Relaxed);
-    }
-
-    pub(super) fn switched(&self, slots: usize) {
-        self.switched.fetch_add(slots as u64, Ordering::Relaxed);
     }
 
     /// So many slots are at the target.
@@ -297,13 +313,31 @@ mod tests {
         let progress = Progress::new(4);
         assert_eq!(progress.status().to_string(), "plan: checking both sides");
         progress.enter(Phase::Cutover);
-        progress.switched(1);
+        progress.have_switched(1);
         progress.followed(7, 12);
         progress.waits(Some("the cutover is postponed".to_owned()));
         let text = progress.status().to_string();
         assert_eq!(
             text,
-            "cutover: 1 of 4 slots switched, 12 bytes of the log to go; waiting for 0 s: the cutover is postponed"
+            "cutover: 1 of 4 slots at the target, 12 bytes of the log to go; waiting for 0 s: the cutover is postponed"
         );
+    }
+
+    #[test]
+    fn it_says_whether_there_is_a_way_back() {
+        let progress = Progress::new(4);
+        progress.enter(Phase::Watch);
+        progress.undo(Some(Undo::Possible { left: Duration::from_secs(90) }));
+        let text = progress.status().to_string();
+        assert_eq!(
+            text,
+            "watch: 0 changes brought back, 0 bytes of the target's log to go; can be rolled back for 90 s"
+        );
+        progress.enter(Phase::Cleanup);
+        progress.undo(Some(Undo::Gone { why: "it is late".to_owned() }));
+        let text = progress.status().to_string();
+        assert_eq!(text, "cleanup: 0 keys deleted at the source; cannot be rolled back: it is late");
+        progress.undo(Some(Undo::Begun));
+        assert_eq!(progress.status().to_string(), "rollback, cleanup: 0 keys deleted at the target");
     }
 }

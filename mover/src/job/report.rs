@@ -36,6 +36,21 @@ pub struct Report {
     pub raw_bytes: Option<u64>,
     /// What the checkpoint held that was not as it should be, by kind.
     pub findings: Vec<String>,
+    /// Why it could not be rolled back, or not any more.
+    pub no_way_back: Option<String>,
+    /// How its slots came back to the source, if they did.
+    pub rollback: Option<RollbackReport>,
+}
+
+/// What a rollback has done.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct RollbackReport {
+    /// Changes that were brought back from the target.
+    pub changes: u64,
+    /// How long clients were held.
+    pub fence_ms: FenceReport,
+    /// What the comparison of both sides found.
+    pub verify: VerifyReport,
 }
 
 impl Report {
@@ -56,6 +71,8 @@ impl Report {
             wire_bytes: None,
             raw_bytes: None,
             findings: state.found.noted.clone(),
+            no_way_back: state.no_way_back.clone(),
+            rollback: None,
         }
     }
 }

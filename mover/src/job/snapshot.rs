@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::endpoint::Client;
 use crate::job::JobOptions;
-use crate::job::journal::{Entry, Journal, Node, Taken};
+use crate::job::journal::{Entry, Journal, Node, Retained, Taken};
 use crate::record::Offset;
 use crate::source::{Local, own_dumps};
 use crate::{Error, Result};
@@ -61,6 +61,29 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Holds the log of a node from here on, without a checkpoint. What was held before is given up.
+///
+/// # Errors
+/// [`Error::File`] and [`Error::Binlog`] when it cannot be linked, and when the node refuses.
+pub(super) async fn retain(node: &Local, options: &JobOptions, journal: &Journal) -> Result<()> {
+    discard(journal).await?;
+    change(&mut node.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+    let log = &node.layout().log;
+    let spool = directory(options, &log.with_file_name(""), journal).await?;
+    let offset = node.end()?;
+    Spool::create(log, &spool, offset.file)?;
+    journal.note(Entry::Retained { spool, offset: Offset(offset) }).await
+}
+
+/// Opens what is held of a log, and has the node keep it as before: it may have been restarted.
+///
+/// # Errors
+/// When it cannot be used any more, or when the node refuses.
+pub(super) async fn retained(kept: &Retained, node: &Local, journal: &Journal) -> Result<Spool> {
+    change(&mut node.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+    Ok(Spool::create(&node.layout().log, &kept.spool, kept.offset.file)?)
 }
 
 /// A further checkpoint, which has all that was written by now, past the log as well. The one before it of this kind is
@@ -121,7 +144,7 @@ pub(super) async fn discard(journal: &Journal) -> Result<()> {
 
 /// Takes a dump under a prefix of our own and links it to `to`.
 async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
-    let prefix = format!("{}-", own_name(journal));
+    let prefix = format!("{}-", journal.file_name());
     let (mut client, dumps) = (source.client(), source.layout().dump.clone());
     journal.note(Entry::Dumps { path: dumps, prefix: prefix.clone() }).await?;
     change(&mut client, Node::Source, "dump-prefix", &prefix, journal).await?;
@@ -156,26 +179,21 @@ async fn restore_one(client: &mut Client, node: Node, name: &str, journal: &Jour
 
 /// Sets what was there before, unless somebody else has set another value since ours.
 async fn put_back(client: &mut Client, name: &str, before: &str, journal: &Journal) -> Result<()> {
-    let ours = [LOGS_KEPT.to_owned(), format!("{}-", own_name(journal))];
+    let ours = [LOGS_KEPT.to_owned(), format!("{}-", journal.file_name())];
     match ours.contains(&client.setting(name).await?) {
         true => client.change_setting(name, before).await,
         false => Ok(()),
     }
 }
 
-/// The directory of this job under the operator's choice or else under `parent`.
+/// The directory of this job, or of its way back, under the operator's choice or else under `parent`.
 async fn directory(options: &JobOptions, parent: &Path, journal: &Journal) -> Result<PathBuf> {
-    let dir = options.work_dir.as_deref().unwrap_or(parent).join(own_name(journal));
+    let dir = options.work_dir.as_deref().unwrap_or(parent).join(journal.file_name());
     if !journal.read(|state| state.directories.contains(&dir)) {
         journal.note(Entry::Directory { path: dir.clone() }).await?;
     }
     fs::create_dir_all(&dir).map_err(|fault| Error::file("create", &dir, fault))?;
     Ok(dir)
-}
-
-/// Tells what is this job's from what is another's.
-fn own_name(journal: &Journal) -> String {
-    format!("slotmover-{}", journal.header().job)
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -71,9 +71,9 @@ impl Cutover<'_> {
             };
             fences.stood.push(stood);
             follower.hand_over(&group, (!self.options.skip_drain).then_some(end));
-            self.progress.switched(group.len());
             let micros = u64::try_from(stood.as_micros()).unwrap_or(u64::MAX);
             self.journal.note(Entry::Switched { slots: Slots(group), end: Offset(end), micros }).await?;
+            self.progress.have_switched(self.journal.at_target());
         }
         Ok(Outcome::Switched)
     }

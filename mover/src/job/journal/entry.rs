@@ -50,6 +50,8 @@ pub(in crate::job) enum Entry {
 
     /// A checkpoint is in place, and the log from its offset on is kept.
     Checkpoint { checkpoint: PathBuf, spool: PathBuf, offset: Offset },
+    /// The log from this offset on is kept; there is no checkpoint, for everything before it is on the other side already.
+    Retained { spool: PathBuf, offset: Offset },
     /// It is no longer of use. What was copied of it stays at the target.
     Outdated { why: String },
 
@@ -84,6 +86,15 @@ pub(in crate::job) enum Entry {
     Late,
     /// Everything is to be taken back, but for what the target holds where that is to be left.
     Cancelling { leave_target: bool },
+    /// Every slot is at the target, and no write came too late. From here on the target's changes are brought back to the
+    /// source, and the job can be rolled back, until this time in milliseconds since 1970.
+    Window { until: u64 },
+    /// It is about to be rolled back.
+    RollingBack,
+    /// It cannot be rolled back, or not any more.
+    NoWayBack { why: String },
+    /// What the way back is about to do or has done, with both sides changed over.
+    Back { step: Box<Self> },
     /// Every slot is at the target, and no write came too late. The moved keys are about to be deleted at the source.
     Cleaning,
     /// Nothing is left to do.

@@ -14,29 +14,44 @@ mod tests;
 
 pub(super) use entry::{At, Entry, Node, Place};
 pub use entry::{Header, Outcome};
-pub(super) use state::{Found, Holding, Reached, State, Switched, Taken};
+pub(super) use state::{Found, Holding, Reached, Retained, State, Switched, Taken};
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use replication::SlotSet;
 use snapshot::UnixMillis;
 
 use self::line::Chain;
-use crate::job::Phase;
+use crate::job::{Phase, Undo};
 use crate::record::{self, Slots};
 use crate::{Error, Result};
 
 /// The journal of one job. Whoever has it is the only one that works on that job.
 pub struct Journal {
+    book: Arc<Book>,
+    way: Way,
+}
+
+/// Whose part of it is written and read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// The job's own.
+    There,
+    /// That of its way back.
+    Back,
+}
+
+/// What both parts are written into.
+struct Book {
     header: Header,
     inner: Mutex<Inner>,
     /// Whether another process has written it.
     is_resumed: bool,
-    hook: Option<Hook>,
+    hook: OnceLock<Hook>,
 }
 
 type Hook = Box<dyn Fn(Moment) + Send + Sync>;
@@ -78,6 +93,8 @@ pub struct Summary {
     pub phase: Phase,
     /// How it has ended, if it has.
     pub outcome: Option<Outcome>,
+    /// Whether every slot is at the target and the job can be rolled back, and why not if that is known.
+    pub undo: Option<Undo>,
     /// Whether a process works on it now.
     pub is_at_work: bool,
 }
@@ -118,18 +135,17 @@ impl Journal {
         let named = log.file.sync_all().and_then(|()| fs::rename(&draft, &path)).and_then(|()| sync_dir(dir));
         named.map_err(fault)?;
         log.path = path;
-        Ok(Self {
-            header,
-            inner: Mutex::new(Inner { state: State::default(), log: Some(log) }),
-            is_resumed: false,
-            hook: None,
-        })
+        Ok(Self::of(header, Inner { state: State::default(), log: Some(log) }, false))
     }
 
     /// A journal that lasts as long as its process.
     pub fn volatile(course: Course) -> Self {
-        let header = header(course);
-        Self { header, inner: Mutex::new(Inner { state: State::default(), log: None }), is_resumed: false, hook: None }
+        Self::of(header(course), Inner { state: State::default(), log: None }, false)
+    }
+
+    fn of(header: Header, inner: Inner, is_resumed: bool) -> Self {
+        let book = Book { header, inner: Mutex::new(inner), is_resumed, hook: OnceLock::new() };
+        Self { book: Arc::new(book), way: Way::There }
     }
 
     /// The journal of a job that nobody works on.
@@ -147,7 +163,7 @@ impl Journal {
         let cut = file.set_len(length).and_then(|()| file.sync_all());
         cut.map_err(|fault| Error::file("cut the journal", path, fault))?;
         let log = Log { file: Arc::new(file), path: path.to_owned(), chain: lines.chain, length };
-        Ok(Self { header, inner: Mutex::new(Inner { state, log: Some(log) }), is_resumed: true, hook: None })
+        Ok(Self::of(header, Inner { state, log: Some(log) }, true))
     }
 
     /// The journals in `dir`, in the order of their names, which is that of their making.
@@ -170,8 +186,9 @@ impl Journal {
         Ok(Summary {
             slots: header.slots.0.clone(),
             header,
-            switched: state.moved(),
+            switched: state.at_target(),
             phase: state.phase.unwrap_or(Phase::Plan),
+            undo: Undo::of(&state),
             outcome: state.ended,
             is_at_work,
         })
@@ -179,7 +196,20 @@ impl Journal {
 
     /// Which job it is.
     pub fn header(&self) -> &Header {
-        &self.header
+        &self.book.header
+    }
+
+    /// The part of its way back.
+    pub(super) fn way_back(&self) -> Self {
+        Self { book: Arc::clone(&self.book), way: Way::Back }
+    }
+
+    /// What the names of the job's files begin with at the node that its slots leave on this way.
+    pub(super) fn file_name(&self) -> String {
+        match self.way {
+            Way::There => format!("slotmover-{}", self.header().job),
+            Way::Back => format!("slotmover-{}-back", self.header().job),
+        }
     }
 
     /// Whether the job has left nothing that somebody would have to go on with or take back.
@@ -196,6 +226,26 @@ impl Journal {
         self.note(Entry::Cancelling { leave_target }).await
     }
 
+    /// Has the job rolled back by whoever runs it next.
+    ///
+    /// # Errors
+    /// [`Error::Undo`] when that is not possible, or not any more; [`Error::File`].
+    pub async fn roll_back(&self) -> Result<()> {
+        match self.read(Undo::of) {
+            Some(Undo::Possible { .. } | Undo::Begun) => self.note(Entry::RollingBack).await,
+            Some(Undo::Gone { why }) => Err(Error::Undo { why }),
+            None => Err(Error::Undo { why: "its slots are not all at the target: cancel it instead".to_owned() }),
+        }
+    }
+
+    /// Has whoever runs it next end its reverse window at once.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn close_window(&self) -> Result<()> {
+        self.note(Entry::NoWayBack { why: WINDOW_CLOSED.to_owned() }).await
+    }
+
     /// Its file, if it outlives its process.
     pub fn path(&self) -> Option<PathBuf> {
         self.inner().log.as_ref().map(|log| log.path.clone())
@@ -209,7 +259,8 @@ impl Journal {
     /// Does something right before and right after each entry.
     #[doc(hidden)]
     pub fn on_entry(&mut self, hook: impl Fn(Moment) + Send + Sync + 'static) {
-        self.hook = Some(Box::new(hook));
+        // The first one counts.
+        let _ = self.book.hook.set(Box::new(hook));
     }
 
     /// Removes it: a job that has done nothing needs none.
@@ -221,13 +272,28 @@ impl Journal {
         fs::remove_file(&log.path).map_err(|fault| Error::file("remove", &log.path, fault))
     }
 
+    /// How many slots are at the target, whoever's part this is.
+    pub(super) fn at_target(&self) -> usize {
+        self.inner().state.at_target().len()
+    }
+
+    /// Whether this is the part of a way back.
+    pub(super) fn is_way_back(&self) -> bool {
+        self.way == Way::Back
+    }
+
     /// Whether an earlier process has worked on the job.
     pub(super) fn is_resumed(&self) -> bool {
-        self.is_resumed
+        self.book.is_resumed
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.inner().state)
+        let inner = self.inner();
+        match (self.way, &inner.state.back) {
+            (Way::There, _) => look(&inner.state),
+            (Way::Back, Some(back)) => look(back),
+            (Way::Back, None) => look(&State::default()),
+        }
     }
 
     /// Writes an entry down and waits until it is on the disk.
@@ -251,12 +317,16 @@ impl Journal {
     }
 
     fn comes(&self, moment: Moment) {
-        if let Some(hook) = &self.hook {
+        if let Some(hook) = self.book.hook.get() {
             hook(moment);
         }
     }
 
     fn write(&self, entry: Entry) -> Result<Option<(Arc<File>, PathBuf)>> {
+        let entry = match self.way {
+            Way::There => entry,
+            Way::Back => Entry::Back { step: Box::new(entry) },
+        };
         let mut inner = self.inner();
         let mut file = None;
         if let Some(log) = &mut inner.log {
@@ -269,13 +339,18 @@ impl Journal {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // An entry is added to both or to none.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("header", &self.header).field("inner", &self.inner).finish_non_exhaustive()
+        let Book { header, inner, .. } = &*self.book;
+        f.debug_struct("Journal")
+            .field("way", &self.way)
+            .field("header", header)
+            .field("inner", inner)
+            .finish_non_exhaustive()
     }
 }
 
@@ -350,5 +425,8 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 const LOCK_TRIES: u32 = 10;
 const LOCK_STEP: Duration = Duration::from_millis(5);
+
+/// Why a job cannot be rolled back whose window somebody has closed.
+pub(super) const WINDOW_CLOSED: &str = "somebody has ended its reverse window";
 
 const VERSION: u32 = 1;

@@ -36,6 +36,8 @@ pub(in crate::job) struct State {
     pub(in crate::job) copied: Option<Copied>,
     /// Every change before it has landed; known only once the copy is over.
     pub(in crate::job) followed: Option<BinlogOffset>,
+    /// The log that is kept where there is no checkpoint.
+    pub(in crate::job) retained: Option<Retained>,
     /// Slots that may have been switched.
     pub(in crate::job) approached: SlotSet,
     /// Slots whose switch may have been sent, and where the log ended behind their fence.
@@ -48,6 +50,14 @@ pub(in crate::job) struct State {
     pub(in crate::job) cancelling: bool,
     /// But for what the target holds.
     pub(in crate::job) leaves_target: bool,
+    /// Until when it can be rolled back, in milliseconds since 1970, once every slot is at the target.
+    pub(in crate::job) window: Option<u64>,
+    /// It is being rolled back.
+    pub(in crate::job) rolling_back: bool,
+    /// Why it cannot be rolled back.
+    pub(in crate::job) no_way_back: Option<String>,
+    /// The same of the way back, with both sides changed over.
+    pub(in crate::job) back: Option<Box<Self>>,
     /// Keys of the source may have been deleted.
     pub(in crate::job) cleaning: bool,
     pub(in crate::job) ended: Option<Outcome>,
@@ -64,6 +74,13 @@ pub(in crate::job) struct Setting {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::job) struct Taken {
     pub(in crate::job) checkpoint: PathBuf,
+    pub(in crate::job) spool: PathBuf,
+    pub(in crate::job) offset: BinlogOffset,
+}
+
+/// A log that is kept from an offset on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::job) struct Retained {
     pub(in crate::job) spool: PathBuf,
     pub(in crate::job) offset: BinlogOffset,
 }
@@ -116,14 +133,26 @@ pub(in crate::job) struct Switched {
 impl State {
     /// Whether there is nothing that somebody would have to go on with or take back.
     pub(in crate::job) fn is_blank(&self) -> bool {
-        let Self { settings, directories, dumps, target, switched, .. } = self;
+        let Self { settings, directories, dumps, target, switched, back, .. } = self;
         let nothing_of_ours = settings.is_empty() && directories.is_empty() && dumps.is_none();
-        nothing_of_ours && *target == Holding::Theirs && switched.is_empty()
+        let nothing_there = back.as_ref().is_none_or(|back| back.is_blank());
+        nothing_of_ours && nothing_there && *target == Holding::Theirs && switched.is_empty()
     }
 
-    /// The slots that are known to be at the target.
+    /// Whether every slot is known to be at the target, for good or until it is rolled back.
+    pub(in crate::job) fn has_arrived(&self) -> bool {
+        self.window.is_some() || self.cleaning
+    }
+
+    /// The slots that are known to have been switched to the target.
     pub(in crate::job) fn moved(&self) -> SlotSet {
         self.switched.iter().flat_map(|switched| switched.slots.iter()).collect()
+    }
+
+    /// Those of them that have not come back.
+    pub(in crate::job) fn at_target(&self) -> SlotSet {
+        let back = self.back.as_ref().map(|back| back.moved()).unwrap_or_default();
+        self.moved().iter().filter(|slot| !back.contains(*slot)).collect()
     }
 
     pub(super) fn fold(&mut self, entry: Entry) {
@@ -147,6 +176,10 @@ impl State {
             }
             Entry::Checkpoint { checkpoint, spool, offset } => {
                 self.checkpoint = Some(Taken { checkpoint, spool, offset: offset.0 });
+                self.forget_copy();
+            }
+            Entry::Retained { spool, offset } => {
+                self.retained = Some(Retained { spool, offset: offset.0 });
                 self.forget_copy();
             }
             Entry::Outdated { .. } => {
@@ -180,6 +213,10 @@ impl State {
             }
             Entry::Late => self.is_late = true,
             Entry::Cancelling { leave_target } => (self.cancelling, self.leaves_target) = (true, leave_target),
+            Entry::Window { until } => self.window = Some(until),
+            Entry::RollingBack => self.rolling_back = true,
+            Entry::NoWayBack { why } => (self.no_way_back, self.rolling_back) = (Some(why), false),
+            Entry::Back { step } => self.back.get_or_insert_default().fold(*step),
             Entry::Cleaning => self.cleaning = true,
             Entry::Ended { outcome } => self.ended = Some(outcome),
         }

@@ -56,6 +56,19 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
+/// What may come once every slot is at the target, to be rolled back.
+fn way_back() -> Vec<Entry> {
+    let back = |step| Entry::Back { step: Box::new(step) };
+    vec![
+        back(Entry::Retained { spool: "bs".into(), offset: offset("3:7") }),
+        Entry::Switched { slots: slots("5-9"), end: offset("1:60"), micros: 2500 },
+        Entry::Window { until: u64::MAX },
+        back(Entry::Followed { offset: offset("3:9") }),
+        Entry::RollingBack,
+        back(Entry::Switched { slots: slots("5-6"), end: offset("3:10"), micros: 1500 }),
+    ]
+}
+
 async fn written(dir: &Path, entries: impl IntoIterator<Item = Entry>) -> PathBuf {
     let journal = Journal::create(dir, course()).unwrap();
     for entry in entries {
@@ -103,6 +116,27 @@ async fn what_is_void_is_forgotten() {
             assert_eq!(state.moved(), "1".parse().unwrap(), "what is switched stays so");
         });
     }
+}
+
+#[tokio::test]
+async fn the_way_back_has_a_part_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = written(dir.path(), entries().into_iter().chain(way_back())).await;
+    let summary = Journal::peek(&path).unwrap();
+    assert_eq!((summary.switched, summary.undo), ("1,7-9".parse().unwrap(), Some(Undo::Begun)));
+    let journal = Journal::open(&path).unwrap();
+    let back = journal.way_back();
+    assert_eq!(back.read(|state| state.followed), Some("3:9".parse().unwrap()));
+    assert_eq!(journal.read(|state| state.followed), Some("1:40".parse().unwrap()));
+    assert_ne!(back.file_name(), journal.file_name());
+    back.note(Entry::Directory { path: "there".into() }).await.unwrap();
+    assert!(!journal.read(|state| state.directories.contains(&"there".into())));
+    drop((journal, back));
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(journal.way_back().read(|state| state.directories.clone()), [PathBuf::from("there")]);
+    journal.close_window().await.unwrap();
+    let error = journal.roll_back().await.unwrap_err();
+    assert!(matches!(error, Error::Undo { .. }) && error.to_string().contains(WINDOW_CLOSED), "{error}");
 }
 
 #[tokio::test]
