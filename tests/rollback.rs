@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use mover::job::{Cleanup, Progress, ReverseWindow, Undo};
 use mover::routing::RoutingControl;
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::{Error, Job, JobOptions, Phase, Report, Side};
+use redis::Value as Reply;
+use replication::binlog::Manifest;
 use replication::{SlotCount, SlotSet};
 use tokio::task::JoinHandle;
 
@@ -46,7 +49,14 @@ async fn changes_are_brought_back_while_the_window_is_open() {
     let (mut source, mut target) = (scene.source.client(), scene.target.client());
     write_new(&mut target);
     let written = contents(&mut target);
-    until("they come back", || differences(&contents(&mut source), &written).is_empty()).await;
+    // The round that brings the second begins when all is back that came before the first.
+    for marker in ["first", "second"] {
+        target.run(&format!("SET marker {marker}"));
+        until("it comes back", || source.run("GET marker") == Reply::BulkString(marker.into())).await;
+    }
+    target.run("DEL marker");
+    until("it goes", || source.run("GET marker") == Reply::Nil).await;
+    assert_same(&written, &contents(&mut source));
     // Nothing of it is deleted before the window is over.
     scene.control.close_window();
     let (report, scene) = scene.end().await;
@@ -86,16 +96,16 @@ async fn a_window_that_is_over_is_told() {
 async fn a_feed_that_dies_is_told_and_ends_the_window() {
     let scene = Scene::start(LONG).await;
     scene.until_arrived().await;
-    let mut target = scene.target.client();
-    // The next entry of the log is no entry.
-    for file in fs::read_dir(scene.target_dir.join("log/log_db0")).unwrap() {
-        let path = file.unwrap().path();
-        if path.file_name().unwrap() != "manifest" {
-            let bytes = fs::read(&path).unwrap();
-            fs::write(&path, vec![0xff; bytes.len()]).unwrap();
-        }
-    }
-    target.run("SET after damage");
+    let (mut target, log) = (scene.target.client(), scene.target_dir.join("log/log_db0"));
+    until("a damaged entry is met", || {
+        let end = Manifest::read(&log).unwrap().end;
+        target.run("SET new value");
+        // The type of the fragment, behind its length and its time.
+        let file = fs::OpenOptions::new().write(true).open(log.join(format!("write2file{}", end.file))).unwrap();
+        file.write_all_at(&[0xff], end.position + 7).unwrap();
+        matches!(scene.progress.status().undo, Some(Undo::Gone { .. }) | None)
+    })
+    .await;
     let (report, scene) = scene.end().await;
     let report = report.unwrap();
     assert!(report.rollback.is_none() && report.no_way_back.is_some(), "{report:?}");

@@ -34,8 +34,15 @@ impl Request {
             Self::Pause => control.pause(),
             Self::Resume => control.resume(),
             Self::Cancel => control.cancel(),
-            Self::Rollback => control.roll_back(),
-            Self::Finish => control.close_window(),
+            // Whoever wants that does not want it later.
+            Self::Rollback => {
+                control.roll_back();
+                control.resume();
+            }
+            Self::Finish => {
+                control.close_window();
+                control.resume();
+            }
         }
     }
 }
