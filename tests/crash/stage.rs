@@ -104,6 +104,7 @@ impl Stage {
     pub(crate) async fn roll_back(&mut self, what: &str) {
         let job = Journal::peek(&self.journals()[0]).unwrap().header.job;
         let line = format!("rollback {job} --state-dir {}", self.state().display());
+        let mut errors = String::new();
         for _ in 0..STARTS_MAX {
             let mut rollback = self.command(&line, None);
             let code = rollback.end().await;
@@ -111,11 +112,11 @@ impl Stage {
                 return;
             }
             // The mover died over it, or a dashboard did not answer.
-            let errors = rollback.errors();
+            errors = rollback.errors();
             let is_known = errors.contains("the process that worked on") || errors.contains("slotmover: routing: ");
             assert!(code == Some(1) && is_known, "{what}: {code:?}: {errors}");
         }
-        panic!("{what}: it was rolled back {STARTS_MAX} times");
+        panic!("{what}: it was rolled back {STARTS_MAX} times: {errors}");
     }
 
     fn undo(&self) -> Option<Undo> {

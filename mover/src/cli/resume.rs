@@ -41,8 +41,8 @@ pub(super) async fn resume(args: JobArgs) -> Result<ExitCode> {
     if let Some(outcome) = summary.outcome {
         return Err(anyhow!("job {} is {outcome}: there is nothing to go on with", args.job));
     }
-    if summary.is_at_work {
-        return ask(&path, &args.job, Request::Resume).await;
+    if is_told(&path, &args.job, Request::Resume).await? {
+        return Ok(ExitCode::SUCCESS);
     }
     go_on(Journal::open(&path)?).await
 }
@@ -50,8 +50,8 @@ pub(super) async fn resume(args: JobArgs) -> Result<ExitCode> {
 /// Holds a job that is at work.
 pub(super) async fn pause(args: JobArgs) -> Result<ExitCode> {
     let path = jobs::find(&args.state.dir()?, &args.job)?;
-    match Journal::peek(&path)?.is_at_work {
-        true => ask(&path, &args.job, Request::Pause).await,
+    match is_told(&path, &args.job, Request::Pause).await? {
+        true => Ok(ExitCode::SUCCESS),
         false => Err(anyhow!("job {} is not at work", args.job)),
     }
 }
@@ -64,11 +64,10 @@ pub(super) async fn cancel(args: CancelArgs) -> Result<ExitCode> {
     if let Some(outcome) = summary.outcome {
         return Err(anyhow!("job {} is {outcome}: there is nothing to cancel", args.job));
     }
-    if summary.is_at_work {
-        if leave_target {
-            return Err(anyhow!("job {} is at work: stop it first to leave what is at the target", args.job));
-        }
-        ask(&path, &args.job, Request::Cancel).await?;
+    if summary.is_at_work && leave_target {
+        return Err(anyhow!("job {} is at work: stop it first to leave what is at the target", args.job));
+    }
+    if is_told(&path, &args.job, Request::Cancel).await? {
         return wait_for_the_end(&path, &args.job, Outcome::Cancelled).await;
     }
     let journal = Journal::open(&path)?;
@@ -96,8 +95,7 @@ pub(super) async fn rollback(args: JobArgs) -> Result<ExitCode> {
             ));
         }
     }
-    if summary.is_at_work {
-        ask(&path, &args.job, Request::Rollback).await?;
+    if is_told(&path, &args.job, Request::Rollback).await? {
         return wait_for_the_end(&path, &args.job, Outcome::RolledBack).await;
     }
     let journal = Journal::open(&path)?;
@@ -121,8 +119,7 @@ pub(super) async fn finish(args: JobArgs) -> Result<ExitCode> {
             return Err(anyhow!("job {} has no reverse window yet: it is in its phase {}", args.job, summary.phase));
         }
     }
-    if summary.is_at_work {
-        ask(&path, &args.job, Request::Finish).await?;
+    if is_told(&path, &args.job, Request::Finish).await? {
         return wait_for_the_end(&path, &args.job, Outcome::Done).await;
     }
     let journal = Journal::open(&path)?;
@@ -142,10 +139,18 @@ async fn go_on(journal: Journal) -> Result<ExitCode> {
     }
 }
 
-async fn ask(path: &Path, job: &str, request: Request) -> Result<ExitCode> {
-    match requests::send(path, request).await? {
-        true => Ok(ExitCode::SUCCESS),
-        false => Err(anyhow!("the process that works on job {job} does not take requests")),
+/// Tells it whoever works on the job. `false` when nobody does, or not any more.
+async fn is_told(path: &Path, job: &str, request: Request) -> Result<bool> {
+    if !Journal::peek(path)?.is_at_work {
+        return Ok(false);
+    }
+    if requests::send(path, request).await? {
+        return Ok(true);
+    }
+    match Journal::peek(path)?.is_at_work {
+        true => Err(anyhow!("the process that works on job {job} does not take requests")),
+        // It died before it came to it.
+        false => Ok(false),
     }
 }
 

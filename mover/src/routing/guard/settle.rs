@@ -120,9 +120,15 @@ fn slots(entry: &Entry) -> SlotSet {
 }
 
 fn is_gone(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // A process that is not ours to ask about is there as well.
-    pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+    known.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH)) || is_zombie(pid)
+}
+
+/// Whether it has died and nobody has asked for its exit code, as in a container whose first process asks for none.
+fn is_zombie(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("State:").is_some_and(|state| state.trim_start().starts_with('Z')))
 }
 
 fn unsettled(path: &Path, error: &Error) -> Error {
@@ -136,3 +142,19 @@ fn unsettled(path: &Path, error: &Error) -> Error {
 
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_is_gone() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_gone(child.id()) && !is_gone(std::process::id()));
+        child.kill().unwrap();
+        while !is_gone(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+    }
+}
