@@ -77,6 +77,17 @@ impl Report {
     }
 }
 
+impl RollbackReport {
+    /// What the journal of the way back says of it.
+    pub(super) fn of(state: &State, options: &JobOptions) -> Self {
+        Self {
+            changes: 0,
+            fence_ms: Fences::after(&state.switched).report(),
+            verify: VerifyReport::new(options.verify),
+        }
+    }
+}
+
 /// How long fences stood, from the call that raised them to the answer that switched them, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Default, Debug, Serialize)]
 pub struct FenceReport {

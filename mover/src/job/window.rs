@@ -118,6 +118,10 @@ impl Job {
         let back = self.way_back();
         let outcome = match self.decision().await? {
             Some(Decision::Over(why)) => Ok(Err(why)),
+            // Its log has our own deletions by now: they are no late writes.
+            Some(Decision::RollBack) if back.journal.read(|state| state.cleaning) => {
+                Ok(Ok(back.journal.read(|state| RollbackReport::of(state, &back.options))))
+            }
             Some(Decision::RollBack) | None => match Attempt::begin(&back).await {
                 Ok(attempt) => Box::pin(attempt.bring_back(self)).await,
                 Err(error) => Err(error),
