@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use mover::routing::{Instruction, Manual, Operator};
-use mover::{BoxFuture, Error, Job, JobBuilder, Phase, Remedy, Result};
+use mover::{BoxFuture, Error, Job, JobBuilder, Phase, Remedy, Result, Status};
 
 use crate::harness::{Client, HANG, RedisServer, Source};
 
@@ -20,16 +20,23 @@ async fn a_job_that_falls_behind_says_so_and_why() {
     let target = RedisServer::start();
     let job = slow_job(source.addr(), target.addr(), |builder| builder);
     let (control, mut updates) = (job.control(), job.updates(Duration::from_millis(100)));
-    let writer = Writer::start(source.addr());
     let running = tokio::spawn(job.run());
-    let begin = Instant::now();
-    let status = loop {
-        assert!(begin.elapsed() < HANG, "nothing was said");
-        let status = updates.next().await.expect("the job goes on");
-        if status.outrun.is_some() {
-            break status;
+    let mut next = async |is_it: fn(&Status) -> bool| {
+        let begin = Instant::now();
+        loop {
+            assert!(begin.elapsed() < HANG, "nothing was said");
+            let status = updates.next().await.expect("the job goes on");
+            if is_it(&status) {
+                break status;
+            }
         }
     };
+    // What is written before the checkpoint is copied, and how much that would be is the machine's affair.
+    next(|status| status.phase == Phase::Copy).await;
+    // So many at first that more than one round is sent before any more of the log is read.
+    let writer = Writer::start(source.addr(), 700);
+    let status = next(|status| status.outrun.is_some()).await;
+    // While the copy goes on it is the copy that the follower waits for.
     assert_eq!(status.phase, Phase::CatchUp);
     assert!(status.rates.come > status.rates.followed, "{status}");
     let text = status.to_string();
@@ -49,7 +56,7 @@ async fn a_log_that_grows_too_long_stops_the_job() {
     let source = Source::start(dir.path()).await;
     let target = RedisServer::start();
     let job = slow_job(source.addr(), target.addr(), |builder| builder.spool_max(ByteSize::mb(3)));
-    let writer = Writer::start(source.addr());
+    let writer = Writer::start(source.addr(), 0);
     let error = tokio::time::timeout(HANG, job.run()).await.unwrap().unwrap_err();
     writer.stop();
     assert!(matches!(error, Error::SpoolFull { size: 3_000_000.., max: 3_000_000, .. }), "{error:?}");
@@ -87,18 +94,21 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(addr: SocketAddr) -> Self {
+    /// The first so many are written at once.
+    fn start(addr: SocketAddr, at_once: u32) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let is_stopped = Arc::clone(&stopped);
         let thread = std::thread::spawn(move || {
             let mut client = Client::connect(addr);
             let value = "v".repeat(5000);
-            for number in 0.. {
+            for number in 0_u32.. {
                 if is_stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 client.run(&format!("SET new:{number} {value}"));
-                std::thread::sleep(Duration::from_millis(5));
+                if number >= at_once {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         });
         Self { stopped, thread }

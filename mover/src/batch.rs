@@ -68,6 +68,14 @@ impl Write {
             Self::Remove(key) => key.len(),
         }
     }
+
+    /// Whether its key is complete with it.
+    fn completes(&self) -> bool {
+        match self {
+            Self::Piece(piece) => piece.part.is_last(),
+            Self::Patch(_) | Self::Steps(_) | Self::Remove(_) => true,
+        }
+    }
 }
 
 /// Writes that travel together, in order.
@@ -92,6 +100,11 @@ impl Batch {
     /// Bytes of user data in it.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Keys that are complete with it.
+    pub fn keys(&self) -> u64 {
+        self.writes.iter().filter(|write| write.completes()).count() as u64
     }
 
     /// Bytes that it is worth on the line: user data and a share for each write.

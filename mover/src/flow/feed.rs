@@ -106,7 +106,7 @@ impl Feed {
         if batch.is_empty() {
             return None;
         }
-        self.watermark.sent(lane);
+        self.watermark.sent(lane, batch.keys());
         Some(batch)
     }
 }

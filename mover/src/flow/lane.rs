@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::batch::{Batch, Write};
+use crate::batch::Batch;
 use crate::flow::budget::{Budget, Share};
 use crate::flow::control::{Control, Gate};
 use crate::flow::feed::Feed;
@@ -136,7 +136,7 @@ impl Lane {
             self.gate.admit().await?;
             self.throttle.admit(batch.bytes(), outlet.commands(&batch)).await;
             let sent = Sent {
-                keys: batch.writes().iter().filter(|write| completes(write)).count() as u64,
+                keys: batch.keys(),
                 bytes: batch.bytes() as u64,
                 _window: self.window.take(batch.size()).await?,
             };
@@ -160,14 +160,6 @@ async fn land(
         watermark.advance(index, batch.keys, batch.bytes);
     }
     Ok(())
-}
-
-/// Whether a key is complete with this write.
-fn completes(write: &Write) -> bool {
-    match write {
-        Write::Piece(piece) => piece.part.is_last(),
-        Write::Patch(_) | Write::Steps(_) | Write::Remove(_) => true,
-    }
 }
 
 /// Batches that wait in a lane. What they weigh is bounded by the line's memory; this keeps a lane that is slow from taking

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Watermark {
     lanes: Vec<Lane>,
+    keys_sent: AtomicU64,
     keys: AtomicU64,
     bytes: AtomicU64,
     moved: Notify,
@@ -37,7 +38,8 @@ pub struct Landed {
 impl Watermark {
     pub(super) fn new(lanes: usize) -> Self {
         let lanes = (0..lanes).map(|_| Lane::default()).collect();
-        Self { lanes, keys: AtomicU64::new(0), bytes: AtomicU64::new(0), moved: Notify::new() }
+        let zero = || AtomicU64::new(0);
+        Self { lanes, keys_sent: zero(), keys: zero(), bytes: zero(), moved: Notify::new() }
     }
 
     /// Everything that whoever calls this has sent up to now.
@@ -73,7 +75,14 @@ impl Watermark {
         Landed { keys: self.keys.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
-    pub(super) fn sent(&self, lane: usize) {
+    /// Keys that were sent so far.
+    pub fn keys_sent(&self) -> u64 {
+        self.keys_sent.load(Ordering::Relaxed)
+    }
+
+    /// A batch that completes so many keys is sent.
+    pub(super) fn sent(&self, lane: usize, keys: u64) {
+        self.keys_sent.fetch_add(keys, Ordering::Relaxed);
         self.lanes[lane].sent.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -113,8 +122,8 @@ mod tests {
     #[tokio::test]
     async fn a_mark_is_reached_when_every_lane_has_passed_it() {
         let watermark = Arc::new(Watermark::new(2));
-        watermark.sent(0);
-        watermark.sent(1);
+        watermark.sent(0, 1);
+        watermark.sent(1, 2);
         let mark = watermark.mark();
         let waiting = tokio::spawn({
             let (watermark, mark) = (Arc::clone(&watermark), mark.clone());
@@ -125,13 +134,13 @@ mod tests {
         assert!(!waiting.is_finished());
         watermark.advance(1, 2, 20);
         waiting.await.unwrap().unwrap();
-        assert_eq!(watermark.landed(), Landed { keys: 3, bytes: 30 });
+        assert_eq!((watermark.landed(), watermark.keys_sent()), (Landed { keys: 3, bytes: 30 }, 3));
     }
 
     #[tokio::test]
     async fn a_lane_that_ended_early_is_an_error() {
         let watermark = Watermark::new(1);
-        watermark.sent(0);
+        watermark.sent(0, 1);
         let mark = watermark.mark();
         watermark.end(0);
         assert!(matches!(watermark.reached(&mark).await, Err(Error::LineStopped)));

@@ -21,7 +21,7 @@ pub(super) struct Sample {
     pub(super) at: Instant,
     /// Bytes of the log up to its end.
     pub(super) logged: u64,
-    /// Bytes of it that have been followed.
+    /// Bytes of it that have been followed: what they tell of is at the target.
     pub(super) followed: u64,
     /// Changes of our slots in them.
     pub(super) changes: u64,
@@ -138,7 +138,8 @@ impl Convergence {
 impl fmt::Display for Outrun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rates: ChangeRates { come, followed }, growth, lag, limit } = self;
-        write!(f, "the source changes faster than it can be followed: ")?;
+        let faster = if *growth > 0.0 { "faster than" } else { "as fast as" };
+        write!(f, "the source changes {faster} it can be followed: ")?;
         match *come > 0.0 {
             true => write!(f, "about {come:.0} changes come in a second and {followed:.0} are followed")?,
             false => write!(f, "none of its changes were followed in {WINDOW:?}")?,

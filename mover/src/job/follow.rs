@@ -23,7 +23,7 @@ use crate::endpoint::Client;
 use crate::flow::{Gate, Line, Mark, Watermark};
 use crate::job::Job;
 use crate::job::dirty::Dirty;
-use crate::job::gauge::Gauge;
+use crate::job::gauge::{Gauge, Work};
 use crate::job::journal::Place;
 use crate::job::late::LateWrites;
 use crate::job::plan::Plan;
@@ -82,7 +82,8 @@ impl Follower {
         job: &Job,
     ) -> Result<Self> {
         let options = &job.options;
-        let gauge = Gauge::new(start.offset, options.spool_max.as_u64(), Arc::clone(&job.progress));
+        let (spool_max, progress) = (options.spool_max.as_u64(), Arc::clone(&job.progress));
+        let gauge = Gauge::new(start.offset, spool_max, progress, Arc::clone(line.watermark()));
         let source = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
         let large = LargeStrings::later();
         if start.is_copied {
@@ -243,7 +244,7 @@ impl Follower {
             }
             let is_read = at_end || self.tail.position() >= end;
             let wanted = self.dirty.take(usize::MAX, |key| !is_read || slots.contains(self.slot_count.slot_of(key)));
-            self.gauge.log_read(self.readers.needed(wanted.len()));
+            self.gauge.log_read(&mut self.tail, work(self.changes, &self.dirty, &self.reach), wanted.len())?;
             if wanted.is_empty() {
                 break;
             }
@@ -306,7 +307,7 @@ impl Follower {
         let (changes, at_end) = self.collect(self.full()).await?;
         let wanted = self.take_due();
         let read = wanted.len();
-        self.gauge.log_read(self.readers.needed(read));
+        self.gauge.log_read(&mut self.tail, work(self.changes, &self.dirty, &self.reach), read)?;
         self.read(wanted).await?;
         let complete = at_end && self.dirty.is_empty();
         let before = std::mem::replace(&mut self.sent, self.watermark.mark());
@@ -350,8 +351,10 @@ impl Follower {
             self.land(self.watermark.mark()).await?;
         }
         let from = self.end()?;
-        let Self { readers, gauge, tail, changes, reach, .. } = self;
-        let (again, unsettled) = readers.read(wanted, || gauge.look(tail, *changes, is_held_back(reach))).await?;
+        let Self { readers, gauge, tail, changes, dirty, reach, .. } = self;
+        gauge.reads(readers.needed(wanted.len()));
+        let (again, unsettled) = readers.read(wanted, || gauge.look(tail, work(*changes, dirty, reach))).await?;
+        gauge.has_read();
         again.into_iter().for_each(|wanted| self.dirty.insert(&wanted.key, wanted.extent));
         self.wait_for_log(unsettled, from).await
     }
@@ -380,7 +383,7 @@ impl Follower {
     }
 
     fn look(&mut self) -> Result<()> {
-        self.gauge.look(&mut self.tail, self.changes, is_held_back(&self.reach))
+        self.gauge.look(&mut self.tail, work(self.changes, &self.dirty, &self.reach))
     }
 
     /// What the next round reads: all that is dirty, or all of it that the copy has passed.
@@ -464,9 +467,9 @@ impl Follower {
     }
 }
 
-/// Whether the copy still keeps changes back.
-fn is_held_back(reach: &Option<Arc<Reach>>) -> bool {
-    reach.as_ref().is_some_and(|reach| !reach.is_over())
+/// What is done and what is left. The copy keeps changes back, and what it sends stands before theirs on the line.
+fn work(changes: u64, dirty: &Dirty, reach: &Option<Arc<Reach>>) -> Work {
+    Work { changes, dirty: dirty.len() as u64, is_held_back: reach.is_some() }
 }
 
 /// Between two rounds while there is time: each costs the source a reading of every key that changed.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use replication::BinlogOffset;
 use replication::binlog::Tail;
 
+use crate::flow::Watermark;
 use crate::job::Progress;
+use crate::job::backlog::Backlog;
 use crate::job::convergence::{Convergence, Sample, Spent};
 use crate::{Error, Result};
 
@@ -15,11 +17,26 @@ pub(super) struct Gauge {
     from: BinlogOffset,
     spool_max: u64,
     progress: Arc<Progress>,
+    watermark: Arc<Watermark>,
+    /// Keys that will have been sent once the readers are done.
+    to_send: u64,
+    backlog: Backlog,
     convergence: Convergence,
     since: Instant,
     log: Duration,
     at_source: AtSource,
     readers: u32,
+}
+
+/// What the follower has done so far and has still to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    /// Changes that were read in the log.
+    pub(super) changes: u64,
+    /// Keys that wait to be read again.
+    pub(super) dirty: u64,
+    /// Whether the copy still keeps the follower waiting: nothing is said of its rates then.
+    pub(super) is_held_back: bool,
 }
 
 /// The time that readers spend at the source, summed up over all of them.
@@ -28,11 +45,14 @@ pub(super) struct AtSource(Arc<AtomicU64>);
 
 impl Gauge {
     /// For a log that is kept from `from` on.
-    pub(super) fn new(from: BinlogOffset, spool_max: u64, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(from: BinlogOffset, spool_max: u64, progress: Arc<Progress>, watermark: Arc<Watermark>) -> Self {
         Self {
             from,
             spool_max,
             progress,
+            watermark,
+            to_send: 0,
+            backlog: Backlog::default(),
             convergence: Convergence::new(),
             since: Instant::now(),
             log: Duration::ZERO,
@@ -52,33 +72,57 @@ impl Gauge {
         (self.since, self.log) = (Instant::now(), Duration::ZERO);
     }
 
-    /// The round has read the log up to now, and so many readers go to the source.
-    pub(super) fn log_read(&mut self, readers: usize) {
+    /// The round has read the log up to now, and goes to the source for so many keys.
+    ///
+    /// # Errors
+    /// When the log cannot be looked at.
+    pub(super) fn log_read(&mut self, tail: &mut Tail, work: Work, keys: usize) -> Result<()> {
         self.log = self.since.elapsed();
+        self.to_send = self.watermark.keys_sent() + keys as u64;
+        let position = tail.position();
+        self.backlog.observe(tail.length(self.from, position)?, work.changes, self.keys_left(work));
+        Ok(())
+    }
+
+    /// So many readers go to the source.
+    pub(super) fn reads(&mut self, readers: usize) {
         self.readers = u32::try_from(readers).unwrap_or(u32::MAX).max(1);
     }
 
-    /// Looks, in the middle of a round or at its end. Nothing is said of the rates while `held_back` by something else.
+    /// The readers are done. Not every key that they were given was worth a write.
+    pub(super) fn has_read(&mut self) {
+        self.to_send = 0;
+    }
+
+    /// Looks, in the middle of a round or at its end.
     ///
     /// # Errors
     /// [`Error::SpoolFull`] when more of the log must be kept than may be.
-    pub(super) fn look(&mut self, tail: &mut Tail, changes: u64, held_back: bool) -> Result<()> {
+    pub(super) fn look(&mut self, tail: &mut Tail, work: Work) -> Result<()> {
         let (end, position) = (tail.end()?, tail.position());
         let (logged, lag) = (tail.length(self.from, end)?, tail.length(position, end)?);
-        self.progress.followed(changes, lag);
+        self.progress.followed(work.changes, lag);
         if logged > self.spool_max {
             return Err(Error::SpoolFull { size: logged, max: self.spool_max, lag });
         }
+        self.backlog.observe(logged.saturating_sub(lag), work.changes, self.keys_left(work));
         let spent = self.lap();
-        if held_back {
+        if work.is_held_back {
             self.convergence.forget();
         } else {
-            let followed = logged.saturating_sub(lag);
+            let (followed, changes) = (self.backlog.bytes(), self.backlog.changes());
             self.convergence.observe(Sample { at: Instant::now(), logged, followed, changes }, spent);
         }
-        self.progress.rates(self.convergence.rates());
-        self.progress.outrun(self.convergence.outrun().map(|outrun| outrun.to_string()));
+        let outrun = self.convergence.outrun().map(|outrun| outrun.to_string());
+        self.progress.converges(self.convergence.rates(), outrun);
         Ok(())
+    }
+
+    /// Keys that are not at the target. While the copy goes on nobody can tell its keys on the line from those that changed.
+    fn keys_left(&self, work: Work) -> u64 {
+        let sent = self.watermark.keys_sent().max(self.to_send);
+        let on_the_line = if work.is_held_back { 0 } else { sent.saturating_sub(self.watermark.landed().keys) };
+        work.dirty + on_the_line
     }
 
     /// What the time since the last look went to: what neither log nor source took, the line did.

@@ -9,6 +9,7 @@
 //! undoing it is one more short fence.
 
 mod attempt;
+mod backlog;
 mod builder;
 mod cleanup;
 mod convergence;

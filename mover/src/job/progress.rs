@@ -217,6 +217,10 @@ impl Progress {
         tracing::info!(%phase, "enter");
         state.phase = phase;
         state.since = Instant::now();
+        if phase == Phase::Plan {
+            // Of the attempt before.
+            (state.rates, state.outrun) = (ChangeRates::default(), None);
+        }
         drop(state);
         self.turn.send_modify(|turn| turn.ended |= phase == Phase::Done);
     }
@@ -235,9 +239,11 @@ impl Progress {
         note(&mut self.lock().waiting, why);
     }
 
-    /// Says that the target gets no closer to the source, or that it does.
-    pub(super) fn outrun(&self, why: Option<String>) {
+    /// Says how fast changes come and are followed, and why the target gets no closer to the source if it does not: both of
+    /// one moment, so that whoever looks never sees them contradict each other.
+    pub(super) fn converges(&self, rates: ChangeRates, why: Option<String>) {
         let mut state = self.lock();
+        state.rates = rates;
         let is_due = state.outrun_told.is_none_or(|at| at.elapsed() > OUTRUN_AGAIN);
         if let (None, Some(why), true) = (&state.outrun, &why, is_due) {
             tracing::warn!("{why}");
@@ -266,10 +272,6 @@ impl Progress {
     pub(super) fn followed(&self, changes: u64, lag: u64) {
         self.changes.store(changes, Ordering::Relaxed);
         self.lag.store(lag, Ordering::Relaxed);
-    }
-
-    pub(super) fn rates(&self, rates: ChangeRates) {
-        self.lock().rates = rates;
     }
 
     pub(super) fn verified(&self, keys: u64) {

@@ -51,11 +51,6 @@ impl Reach {
         }
     }
 
-    /// Whether the copy has nothing more to say at all.
-    pub(super) fn is_over(&self) -> bool {
-        (0..self.instances.len()).all(|instance| self.place(instance).at == At::End)
-    }
-
     fn place(&self, instance: usize) -> MutexGuard<'_, Place> {
         // Plain data: whoever panicked with it has not left it half done.
         self.instances[instance].lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,10 +77,8 @@ mod tests {
             assert_eq!(reach.has_passed(key.as_bytes()), instance(key) == 0 && &key[..] <= "50", "{key}");
         }
         reach.passed(1, At::End, 7, 70);
-        assert!(!reach.is_over());
         assert!(keys.iter().all(|key| instance(key) == 0 || reach.has_passed(key.as_bytes())));
         reach.passed(0, At::End, 49, 490);
-        assert!(reach.is_over());
         assert_eq!(reach.places()[0], Place { at: At::End, keys: 100, bytes: 1000 });
     }
 }
