@@ -36,4 +36,5 @@ mod rollback;
 mod safety;
 mod sandbox;
 mod tidy;
+mod two_jobs;
 mod verify;

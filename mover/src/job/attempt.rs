@@ -9,6 +9,7 @@ use replication::binlog::Spool;
 use tracing::info;
 
 use crate::flow::{Budget, Line, Throttle};
+use crate::job::borrowed::with_log_kept;
 use crate::job::copy::CopyPlan;
 use crate::job::cutover::{Cutover, Fences, Outcome};
 use crate::job::follow::Follower;
@@ -69,6 +70,11 @@ impl<'a> Attempt<'a> {
     }
 
     async fn work(&mut self) -> Result<Report> {
+        let (source, journal) = (self.plan.source.client(), Arc::clone(&self.job.journal));
+        with_log_kept(source, &journal, Box::pin(self.work_by_log())).await
+    }
+
+    async fn work_by_log(&mut self) -> Result<Report> {
         self.job.control.gate().admit().await?;
         if !self.slots.is_empty() {
             self.plan.claim(&self.slots, self.job).await?;

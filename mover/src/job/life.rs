@@ -249,7 +249,7 @@ impl Job {
         Ok(())
     }
 
-    /// Restores the settings of both servers and removes every directory of ours.
+    /// Removes every directory of ours and restores the settings of both servers.
     async fn tidy_up(&self) -> Result<()> {
         let (here, back) = (self.tidy_up_way().await, self.way_back().tidy_up_way().await);
         match self.journal.read(|state| state.leaves_target) {
@@ -259,9 +259,9 @@ impl Job {
         }
     }
 
-    /// What this way, there or back, has changed.
+    /// What this way, there or back, has changed. Directories go first: they tell other jobs that we need the log.
     pub(super) async fn tidy_up_way(&self) -> Result<()> {
-        let mut outcome = Ok(());
+        let mut outcome = discard(&self.journal).await;
         for (node, endpoint) in [(Node::Source, &self.source), (Node::Target, &self.target)] {
             let is_changed = self.journal.read(|state| state.settings.iter().any(|setting| setting.node == node));
             if is_changed {
@@ -272,7 +272,7 @@ impl Job {
                 });
             }
         }
-        outcome.and(discard(&self.journal).await)
+        outcome
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod backlog;
+mod borrowed;
 mod builder;
 mod cleanup;
 mod convergence;

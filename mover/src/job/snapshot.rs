@@ -2,7 +2,7 @@
 //! A checkpoint of the source and the log from there on, where nobody else deletes them; and how both are given up.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use replication::binlog::Spool;
@@ -10,8 +10,8 @@ use snapshot::Checkpoint;
 use tracing::{info, warn};
 
 use crate::endpoint::Client;
-use crate::job::JobOptions;
 use crate::job::journal::{Entry, Journal, Node, Retained, Taken};
+use crate::job::{JobOptions, borrowed};
 use crate::record::Offset;
 use crate::source::{Local, own_dumps};
 use crate::{Error, Result};
@@ -31,8 +31,8 @@ impl Snapshot {
     /// be linked.
     pub(super) async fn take(source: &Local, options: &JobOptions, journal: &Journal) -> Result<Self> {
         discard(journal).await?;
-        change(&mut source.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
         let (log, dump) = (&source.layout().log, &source.layout().dump);
+        claim_log(source, options, journal).await?;
         let spool_dir = directory(options, &log.with_file_name(""), journal).await?;
         // The spool starts before the checkpoint, so that no file between the two can be missed.
         let spool = Spool::create(log, &spool_dir, source.end()?.file)?;
@@ -50,7 +50,7 @@ impl Snapshot {
     /// # Errors
     /// When it cannot be used any more, or when the source refuses.
     pub(super) async fn reopen(taken: Taken, source: &Local, options: &JobOptions, journal: &Journal) -> Result<Self> {
-        change(&mut source.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+        claim_log(source, options, journal).await?;
         let spool = Spool::create(&source.layout().log, &taken.spool, taken.offset.file)?;
         let checkpoint = Checkpoint::open(&taken.checkpoint, options.slot_count, Some(source.instances()))?;
         match checkpoint.info().offset == taken.offset {
@@ -69,7 +69,7 @@ impl Snapshot {
 /// [`Error::File`] and [`Error::Binlog`] when it cannot be linked, and when the node refuses.
 pub(super) async fn retain(node: &Local, options: &JobOptions, journal: &Journal) -> Result<()> {
     discard(journal).await?;
-    change(&mut node.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+    claim_log(node, options, journal).await?;
     let log = &node.layout().log;
     let spool = directory(options, &log.with_file_name(""), journal).await?;
     let offset = node.end()?;
@@ -82,7 +82,7 @@ pub(super) async fn retain(node: &Local, options: &JobOptions, journal: &Journal
 /// # Errors
 /// When it cannot be used any more, or when the node refuses.
 pub(super) async fn retained(kept: &Retained, node: &Local, journal: &Journal) -> Result<Spool> {
-    change(&mut node.client(), Node::Source, "expire-logs-nums", LOGS_KEPT, journal).await?;
+    borrowed::keep_log(&mut node.client(), journal).await?;
     Ok(Spool::create(&node.layout().log, &kept.spool, kept.offset.file)?)
 }
 
@@ -98,7 +98,25 @@ pub(super) async fn recent(source: &Local, options: &JobOptions, journal: &Journ
     Ok(Checkpoint::open(&dir, options.slot_count, Some(source.instances()))?)
 }
 
-/// Restores every setting of a server. One that was changed by somebody else meanwhile, or by a restart, is left.
+/// Has the source keep its log, and says so where other jobs at it look before they let it purge.
+async fn claim_log(source: &Local, options: &JobOptions, journal: &Journal) -> Result<()> {
+    let logs = source.layout().log.with_file_name("");
+    match own_directory(&logs, journal).await {
+        // Whoever wants all of ours elsewhere may have forbidden us to write here.
+        Err(Error::File { path, fault, .. }) if options.work_dir.is_some() && is_forbidden(&fault) => {
+            warn!("cannot create {}: another job that ends may let the source purge its log", path.display());
+        }
+        made => drop(made?),
+    }
+    borrowed::keep_log(&mut source.client(), journal).await
+}
+
+fn is_forbidden(fault: &io::Error) -> bool {
+    matches!(fault.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Restores every setting of a server. One that was changed by somebody else meanwhile, or by a restart, is left. Our
+/// directories must be gone by then: they tell other jobs that we need the log.
 ///
 /// # Errors
 /// The first one that could not be; the others are tried all the same.
@@ -106,7 +124,12 @@ pub(super) async fn restore(client: &mut Client, node: Node, journal: &Journal) 
     let mut outcome = Ok(());
     let settings = journal.read(|state| state.settings.clone());
     for setting in settings.into_iter().rev().filter(|setting| setting.node == node) {
-        let restored = put_back(client, &setting.name, &setting.before, journal).await;
+        let restored = match &*setting.name {
+            borrowed::LOGS => borrowed::let_log_go(client, journal).await,
+            borrowed::PREFIX => borrowed::give_prefix_back(client, journal).await,
+            // No job changes any other.
+            _ => Ok(()),
+        };
         match restored {
             Ok(()) => outcome = outcome.and(journal.note(Entry::Restored { node, name: setting.name }).await),
             Err(error) => {
@@ -144,12 +167,12 @@ pub(super) async fn discard(journal: &Journal) -> Result<()> {
 
 /// Takes a dump under a prefix of our own and links it to `to`.
 async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
-    let prefix = format!("{}-", journal.file_name());
     let (mut client, dumps) = (source.client(), source.layout().dump.clone());
-    journal.note(Entry::Dumps { path: dumps, prefix: prefix.clone() }).await?;
-    change(&mut client, Node::Source, "dump-prefix", &prefix, journal).await?;
+    journal.note(Entry::Dumps { path: dumps, prefix: format!("{}-", journal.file_name()) }).await?;
+    let prefix = borrowed::own_prefix(&mut client, journal).await?;
     let dump = source.save(&prefix).await;
-    restore_one(&mut client, Node::Source, "dump-prefix", journal).await?;
+    borrowed::give_prefix_back(&mut client, journal).await?;
+    journal.note(Entry::Restored { node: Node::Source, name: borrowed::PREFIX.to_owned() }).await?;
     let dump = dump?;
     link_tree(&dump, to)?;
     // The dump bears our prefix, so it is ours to remove: its files live on in the links.
@@ -158,37 +181,13 @@ async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
     Ok(())
 }
 
-/// Changes a setting once it is written down what it was. It may be changed already, by an earlier attempt, or by another
-/// job, which then restores it: what we would restore is what that one has set.
-async fn change(client: &mut Client, node: Node, name: &str, value: &str, journal: &Journal) -> Result<()> {
-    let now = client.setting(name).await?;
-    if now == value {
-        return Ok(());
-    }
-    journal.note(Entry::Setting { node, name: name.to_owned(), before: now }).await?;
-    client.change_setting(name, value).await
-}
-
-async fn restore_one(client: &mut Client, node: Node, name: &str, journal: &Journal) -> Result<()> {
-    let setting = journal
-        .read(|state| state.settings.iter().find(|setting| (setting.node, &*setting.name) == (node, name)).cloned());
-    let Some(setting) = setting else { return Ok(()) };
-    put_back(client, name, &setting.before, journal).await?;
-    journal.note(Entry::Restored { node, name: name.to_owned() }).await
-}
-
-/// Sets what was there before, unless somebody else has set another value since ours.
-async fn put_back(client: &mut Client, name: &str, before: &str, journal: &Journal) -> Result<()> {
-    let ours = [LOGS_KEPT.to_owned(), format!("{}-", journal.file_name())];
-    match ours.contains(&client.setting(name).await?) {
-        true => client.change_setting(name, before).await,
-        false => Ok(()),
-    }
-}
-
 /// The directory of this job, or of its way back, under the operator's choice or else under `parent`.
 async fn directory(options: &JobOptions, parent: &Path, journal: &Journal) -> Result<PathBuf> {
-    let dir = options.work_dir.as_deref().unwrap_or(parent).join(journal.file_name());
+    own_directory(options.work_dir.as_deref().unwrap_or(parent), journal).await
+}
+
+async fn own_directory(parent: &Path, journal: &Journal) -> Result<PathBuf> {
+    let dir = parent.join(journal.file_name());
     if !journal.read(|state| state.directories.contains(&dir)) {
         journal.note(Entry::Directory { path: dir.clone() }).await?;
     }
@@ -217,6 +216,3 @@ fn link_tree(from: &Path, to: &Path) -> Result<()> {
     }
     Ok(())
 }
-
-/// Binlog files the source is told to keep: in effect all. Our links hold them anyway; this holds what is not linked yet.
-const LOGS_KEPT: &str = "1000000";

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::dialect::Dialect;
 use crate::flow::WindowWish;
 use crate::job::attempt::{Attempt, NOT_FINISHED, Rig};
+use crate::job::borrowed::with_log_kept;
 use crate::job::follow::Follower;
 use crate::job::journal::{Entry, State, WINDOW_CLOSED};
 use crate::job::plan::Plan;
@@ -123,7 +124,10 @@ impl Job {
                 Ok(Ok(back.journal.read(|state| RollbackReport::of(state, &back.options))))
             }
             Some(Decision::RollBack) | None => match Attempt::begin(&back).await {
-                Ok(attempt) => Box::pin(attempt.bring_back(self)).await,
+                Ok(attempt) => {
+                    let target = attempt.plan.source.client();
+                    with_log_kept(target, &back.journal, Box::pin(attempt.bring_back(self))).await
+                }
                 Err(error) => Err(error),
             },
         };

@@ -62,6 +62,15 @@ impl Layout {
     }
 }
 
+/// `<log-path>`: where the binlogs of all its databases are.
+///
+/// # Errors
+/// What the node answers.
+pub async fn log_dir(client: &mut Client) -> Result<PathBuf> {
+    let info = client.info("server").await?;
+    Ok(working_directory(&info).join(client.setting("log-path").await?))
+}
+
 /// What relative paths in the node's configuration are relative to.
 fn working_directory(info: &Info) -> PathBuf {
     let link = info.get("process_id").map(|id| Path::new("/proc").join(id).join("cwd"));

@@ -81,8 +81,8 @@ impl Local {
         &self.run
     }
 
-    /// Has it write a dump under a name that begins with its `dump-prefix`, which must be `prefix`, and waits for it; gives
-    /// the directory of the database in it.
+    /// Sets its `dump-prefix`, has it write a dump under a name that begins with that, and waits for it; gives the directory of
+    /// the database in it.
     ///
     /// # Errors
     /// [`Error::Unfit`] when BGSAVE fails or does not end.
@@ -111,6 +111,8 @@ impl Local {
                         return Err(client.endpoint().unfit(what, "see the source's log, often the disk is full"));
                     }
                     None => {
+                        // Once more when it is asked again: another job may have set its own since.
+                        client.change_setting("dump-prefix", prefix).await?;
                         client.ask(redis::cmd("BGSAVE").arg(&database)).await?;
                         asked = Some(Instant::now());
                         asks += 1;

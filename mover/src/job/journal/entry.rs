@@ -39,7 +39,7 @@ pub(in crate::job) enum Entry {
     Source { run: String },
     /// A setting of a server is about to be changed.
     Setting { node: Node, name: String, before: String },
-    /// It is as it was before.
+    /// It is as it was before, or another job sees to that.
     Restored { node: Node, name: String },
     /// A directory is about to be made.
     Directory { path: PathBuf },
