@@ -98,7 +98,7 @@ pub enum Error {
     #[error("failed to {0}")]
     Binlog(#[from] replication::Error),
     /// A file or directory of ours or of the source cannot be used.
-    #[error("cannot {action} {}: {fault}", path.display())]
+    #[error("cannot {action} {}: {fault}{}", path.display(), help(fault))]
     File {
         /// What was tried, as in `create` or `link`.
         action: &'static str,
@@ -239,6 +239,16 @@ impl Error {
             Self::Unmovable(_) | Self::Findings { .. } | Self::Cancelled | Self::Stopped => Remedy::Operator,
             Self::Journal { .. } | Self::AtWork { .. } | Self::Undo { .. } => Remedy::Operator,
         }
+    }
+}
+
+/// What helps against a fault of a file system, as far as that is always the same.
+fn help(fault: &io::Error) -> &'static str {
+    match fault.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space or inodes on its file system",
+        io::ErrorKind::FileTooLarge => "; raise the limit of file sizes (`ulimit -f`)",
+        io::ErrorKind::ReadOnlyFilesystem => "; make its file system writable",
+        _ => "",
     }
 }
 

@@ -84,10 +84,15 @@ impl CommandLine {
 
 /// Takes back every job that was stopped.
 pub(crate) fn take_back(command: impl Fn(&[&str]) -> CommandLine) {
-    let jobs = command(&["jobs", "--json"]).run().json();
-    for job in jobs.as_array().unwrap().iter().filter(|job| job["state"] == "stopped") {
-        command(&["cancel", job["job"].as_str().unwrap()]).run().assert_done();
+    for job in stopped_jobs(&command) {
+        command(&["cancel", &job]).run().assert_done();
     }
+}
+
+fn stopped_jobs(command: impl Fn(&[&str]) -> CommandLine) -> Vec<String> {
+    let jobs = command(&["jobs", "--json"]).run().json();
+    let stopped = jobs.as_array().unwrap().iter().filter(|job| job["state"] == "stopped");
+    stopped.map(|job| job["job"].as_str().unwrap().to_owned()).collect()
 }
 
 impl Outcome {
@@ -103,6 +108,11 @@ impl Outcome {
         let jobs = jobs.json();
         let [job] = &jobs.as_array().unwrap()[..] else { panic!("not one job but {jobs}") };
         job["job"].as_str().unwrap().to_owned()
+    }
+
+    /// The jobs that were stopped.
+    pub(crate) fn stopped_jobs(&self) -> Vec<String> {
+        stopped_jobs(|words| self.then(words))
     }
 
     /// Takes back what it has left, if anything: a job that has done nothing leaves none.

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use mover::sandbox::node::NodeConfig;
+
 use super::command_line::take_back;
 use super::{CommandLine, HANG, Outcome, RedisServer, Source};
 
@@ -27,9 +29,15 @@ pub(crate) struct Agent {
 
 impl Hooked {
     pub(crate) async fn start() -> Self {
+        Self::with(|dir| NodeConfig::new(dir)).await
+    }
+
+    /// The same with a source that is set up by `config`, which is given its directory.
+    pub(crate) async fn with(config: impl FnOnce(&Path) -> NodeConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("hooks")).unwrap();
-        let scene = Self { source: Source::start(&dir.path().join("source")).await, target: RedisServer::start(), dir };
+        let source = Source::with(config(&dir.path().join("source"))).await;
+        let scene = Self { source, target: RedisServer::start(), dir };
         scene.set("owner", "source");
         scene.hook("raise", "touch fenced; pause");
         scene.hook("holds", "pause; test -e fenced");
@@ -132,9 +140,11 @@ impl Agent {
         Self::with_accident(words, errors, None)
     }
 
-    /// The same, with a signal at an entry of its journal, as in `kill before 17`.
+    /// The same, with a signal at an entry of its journal, as in `kill before 17`. A file that may not grow is an error to
+    /// it, not a signal: see [`limit_files`](Self::limit_files).
     pub(crate) fn with_accident(words: &[String], errors: PathBuf, accident: Option<&str>) -> Self {
-        let process = Command::new(env!("CARGO_BIN_EXE_slotmover"))
+        let process = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_slotmover")])
             .args(words)
             .env_remove("SLOTMOVER_LOG")
             .envs(accident.map(|accident| ("SLOTMOVER_TEST_ACCIDENT", accident)))
@@ -151,6 +161,12 @@ impl Agent {
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// From now on no file that it writes may become longer than so many bytes, as if the disk was full.
+    pub(crate) fn limit_files(&self, bytes: u64) {
+        let (pid, limit) = (format!("--pid={}", self.pid()), format!("--fsize={bytes}"));
+        assert!(Command::new("prlimit").args([&pid, &limit]).status().unwrap().success(), "no {limit} for {pid}");
     }
 
     /// Ends it as a crash would.

@@ -130,10 +130,14 @@ impl Journal {
         let file = OpenOptions::new().create_new(true).read(true).append(true).open(&draft).map_err(fault)?;
         file.try_lock().map_err(|error| fault(error.into()))?;
         let mut log = Log { file: Arc::new(file), path: draft.clone(), chain: Chain::default(), length: 0 };
-        log.add(&header)?;
-        // Only now it has the name that others look for: they find it locked and whole.
-        let named = log.file.sync_all().and_then(|()| fs::rename(&draft, &path)).and_then(|()| sync_dir(dir));
-        named.map_err(fault)?;
+        // Only then it has the name that others look for: they find it locked and whole.
+        let named =
+            |log: &Log| log.file.sync_all().and_then(|()| fs::rename(&draft, &path)).and_then(|()| sync_dir(dir));
+        if let Err(error) = log.add(&header).and_then(|()| named(&log).map_err(fault)) {
+            // Nobody would ever look for it. A disk that does not even let go of it has been told of by then.
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
         log.path = path;
         Ok(Self::of(header, Inner { state: State::default(), log: Some(log) }, false))
     }
