@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use self::stage::{Party, Stage};
+use self::stage::{Cast, Party, Stage};
 use crate::harness::Weather;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,13 +36,13 @@ async fn the_mover_is_killed_around_every_entry_of_its_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_is_killed_at_every_entry_of_the_journal() {
-    for party in [Party::Source, Party::Target] {
+async fn a_server_or_the_receiver_is_killed_at_every_entry_of_the_journal() {
+    for party in [Party::Source, Party::Target, Party::Receiver] {
         let ended = Arc::new(AtomicBool::new(false));
         side_by_side(1..=ENTRIES_MAX, |number| {
             let ended = Arc::clone(&ended);
             async move {
-                if !ended.load(Ordering::SeqCst) && !node_is_killed_at(party, number).await {
+                if !ended.load(Ordering::SeqCst) && !other_is_killed_at(party, number).await {
                     ended.store(true, Ordering::SeqCst);
                 }
             }
@@ -105,7 +105,7 @@ async fn the_network_fails_at_random_times() {
     let kinds = [Weather::Cut, Weather::Stall, Weather::Slow, Weather::Garbage, Weather::HalfOpen];
     side_by_side(0..WEATHERS, move |seed| async move {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut stage = Stage::start(seed).await;
+        let mut stage = Stage::start(seed, Cast::default()).await;
         let agent = stage.agent(None);
         let kind = kinds[seed as usize % kinds.len()];
         for _ in 0..rng.random_range(1..=3) {
@@ -122,7 +122,7 @@ async fn the_network_fails_at_random_times() {
 
 /// Whether the mover came to that entry and died there. It is started again until it is done.
 async fn is_killed_at(accident: &str) -> bool {
-    let mut stage = Stage::start(1).await;
+    let mut stage = Stage::start(1, Cast::default()).await;
     let mut agent = stage.agent(Some(accident));
     let was_killed = match agent.end().await {
         None => true,
@@ -140,7 +140,7 @@ async fn is_killed_at(accident: &str) -> bool {
 
 /// Whether the mover came to that entry of a move that is rolled back as soon as it can be.
 async fn is_killed_on_its_way_back(accident: &str) -> bool {
-    let mut stage = Stage::with_way_back(1).await;
+    let mut stage = Stage::with_way_back(1, Cast::default()).await;
     let mut agent = stage.agent(Some(accident));
     let died_before = stage.until_arrived(&mut agent, accident).await;
     stage.roll_back(accident).await;
@@ -149,10 +149,11 @@ async fn is_killed_on_its_way_back(accident: &str) -> bool {
     was_killed
 }
 
-/// Whether the mover came to that entry. It stands still while the node dies and comes back.
-async fn node_is_killed_at(party: Party, number: u64) -> bool {
+/// Whether the mover came to that entry. It stands still while the other dies and comes back.
+async fn other_is_killed_at(party: Party, number: u64) -> bool {
     let what = format!("{party:?} at {number}");
-    let mut stage = Stage::start(1).await;
+    let cast = Cast { has_receiver: party == Party::Receiver, ..Cast::default() };
+    let mut stage = Stage::start(1, cast).await;
     let mut agent = stage.agent(Some(&format!("stop after {number}")));
     let was_stopped = match agent.end_or_stop().await {
         None => true,
@@ -170,9 +171,12 @@ async fn node_is_killed_at(party: Party, number: u64) -> bool {
 
 async fn random_deaths(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    // One in three comes back.
-    let is_rolled_back = seed % 3 == 2;
-    let mut stage = if is_rolled_back { Stage::with_way_back(seed).await } else { Stage::start(seed).await };
+    // One in three comes back, which it cannot from a Redis.
+    let (is_rolled_back, cast) = (seed % 3 == 2, Cast::of(seed));
+    let mut stage = match is_rolled_back {
+        true => Stage::with_way_back(seed, Cast { has_redis: false, ..cast }).await,
+        false => Stage::start(seed, cast).await,
+    };
     let mut agent = stage.agent(None);
     for _ in 0..rng.random_range(1..=3) {
         let millis = |range| Duration::from_millis(range);
@@ -181,7 +185,8 @@ async fn random_deaths(seed: u64) {
         if agent.has_ended() {
             break;
         }
-        match rng.random_range(0..5) {
+        let others = stage.others();
+        match rng.random_range(0..3 + others.len()) {
             0 | 1 => {
                 stage.kill(&mut agent, Party::Agent).await;
                 tokio::time::sleep(after).await;
@@ -191,11 +196,10 @@ async fn random_deaths(seed: u64) {
                 stage.kill(&mut agent, Party::AgentAndGuard).await;
                 agent = stage.agent(None);
             }
-            3 => stage.restart(Party::Source, after).await,
-            _ => stage.restart(Party::Target, after).await,
+            other => stage.restart(others[other - 3], after).await,
         }
     }
-    let what = format!("seed {seed}");
+    let what = format!("seed {seed}, {cast:?}");
     if is_rolled_back {
         stage.until_arrived(&mut agent, &what).await;
         stage.roll_back(&what).await;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A cluster whose nodes and whose mover are processes that may die, with clients that know what every reply must be.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,12 +10,17 @@ use mover::job::journal::{Journal, Outcome};
 use mover::sandbox::codis::{Codis, CodisConfig, Intervals};
 use mover::sandbox::load::{Load, LoadConfig, Tag};
 use replication::{Slot, SlotCount, SlotSet};
+use tokio::time::sleep;
 
-use crate::harness::{Agent, Client, HANG, NodeProcess, Way, fence_journals, guards, left_behind, signal, until};
+use crate::harness::{
+    Agent, Client, HANG, NodeProcess, ReceiverProcess, RedisServer, Way, fence_journals, guards, left_behind, signal,
+    until,
+};
 
 pub(crate) struct Stage {
-    pub(crate) source: NodeProcess,
-    pub(crate) target: NodeProcess,
+    source: NodeProcess,
+    target: Target,
+    receiver: Option<ReceiverProcess>,
     /// What the mover takes to the source and to the target.
     pub(crate) ways: [Way; 2],
     codis: Codis,
@@ -33,12 +39,59 @@ pub(crate) enum Party {
     AgentAndGuard,
     Source,
     Target,
+    Receiver,
+}
+
+/// Who is there beside the mover and the source, a Pika.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Cast {
+    /// The target is a Redis, not a Pika.
+    pub(crate) has_redis: bool,
+    /// Batches go through a receiver.
+    pub(crate) has_receiver: bool,
+}
+
+impl Cast {
+    /// One of the four, by turns.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { has_redis: seed & 1 == 1, has_receiver: seed & 2 == 2 }
+    }
+}
+
+enum Target {
+    Pika(NodeProcess),
+    Redis(RedisServer),
+}
+
+impl Target {
+    fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Pika(node) => node.addr(),
+            Self::Redis(server) => server.addr(),
+        }
+    }
+
+    fn client(&self) -> Client {
+        match self {
+            Self::Pika(node) => node.client(),
+            Self::Redis(server) => server.client().patient(),
+        }
+    }
 }
 
 impl Stage {
-    pub(crate) async fn start(seed: u64) -> Self {
+    pub(crate) async fn start(seed: u64, cast: Cast) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let [source, target] = ["source", "target"].map(|name| NodeProcess::start(&dir.path().join(name)));
+        let node = |name| NodeProcess::start(&dir.path().join(name));
+        let source = node("source");
+        let target = match cast.has_redis {
+            true => Target::Redis(RedisServer::durable()),
+            false => Target::Pika(node("target")),
+        };
+        let receiver = match cast.has_receiver {
+            true => Some(ReceiverProcess::start(&dir.path().join("receiver"), target.addr()).await),
+            false => None,
+        };
         fill(&mut source.client());
         let config = CodisConfig {
             intervals: Intervals::brisk(),
@@ -57,12 +110,12 @@ impl Stage {
         };
         let load = Load::start(load).await.unwrap();
         let settings = settings(&source);
-        Self { source, target, ways, codis, load, settings, agents: 0, reverse_window: "0s", dir }
+        Self { source, target, receiver, ways, codis, load, settings, agents: 0, reverse_window: "0s", dir }
     }
 
     /// The same, of moves that can be rolled back.
-    pub(crate) async fn with_way_back(seed: u64) -> Self {
-        Self { reverse_window: "1h", ..Self::start(seed).await }
+    pub(crate) async fn with_way_back(seed: u64, cast: Cast) -> Self {
+        Self { reverse_window: "1h", ..Self::start(seed, cast).await }
     }
 
     /// The move, begun or gone on with; a signal may come at an entry of its journal.
@@ -77,7 +130,13 @@ impl Stage {
             self.state().display(),
             self.reverse_window,
         );
-        self.command(&line, accident)
+        let through = match &self.receiver {
+            Some(receiver) => {
+                format!("--receiver {} --token-file {}", receiver.addr(), receiver.token_file().display())
+            }
+            None => String::new(),
+        };
+        self.command(&format!("{line} {through}"), accident)
     }
 
     fn command(&mut self, line: &str, accident: Option<&str>) -> Agent {
@@ -163,12 +222,39 @@ impl Stage {
         self.outcome().is_some()
     }
 
-    /// Kills a node and starts it again a while later.
+    /// Who may die beside the mover and its guard.
+    pub(crate) fn others(&self) -> &'static [Party] {
+        match self.receiver {
+            Some(_) => &[Party::Source, Party::Target, Party::Receiver],
+            None => &[Party::Source, Party::Target],
+        }
+    }
+
+    /// Kills a server or the receiver, and starts it again a while later.
     pub(crate) async fn restart(&mut self, party: Party, after: Duration) {
-        let node = if party == Party::Source { &mut self.source } else { &mut self.target };
-        node.kill();
-        tokio::time::sleep(after).await;
-        node.restart();
+        match (party, &mut self.target, &mut self.receiver) {
+            (Party::Source, ..) => {
+                self.source.kill();
+                sleep(after).await;
+                self.source.restart();
+            }
+            (Party::Target, Target::Pika(node), _) => {
+                node.kill();
+                sleep(after).await;
+                node.restart();
+            }
+            (Party::Target, Target::Redis(server), _) => {
+                server.kill();
+                sleep(after).await;
+                server.restart();
+            }
+            (Party::Receiver, _, Some(receiver)) => {
+                receiver.kill();
+                sleep(after).await;
+                receiver.restart().await;
+            }
+            _ => panic!("there is no {party:?} that could be started again"),
+        }
     }
 
     /// Kills the mover, and its guard before it if that is to die as well.
@@ -198,11 +284,13 @@ impl Stage {
         }
         let seen = self.load.stop().await;
         assert!(seen.wrong_values == 0 && seen.keys_unchecked == 0, "{what}: {seen}");
-        let (owner, other) = if group == 1 { (&self.source, &self.target) } else { (&self.target, &self.source) };
-        check(&mut owner.client(), what);
-        let left: Vec<String> = keys(&mut other.client()).into_iter().filter(|key| key != "other").collect();
+        let (source, target) = (self.source.client(), self.target.client());
+        let (mut owner, mut other) = if group == 1 { (source, target) } else { (target, source) };
+        check(&mut owner, what);
+        let left: Vec<String> = keys(&mut other).into_iter().filter(|key| key != "other").collect();
         assert_eq!(left, [""; 0], "{what}: keys are left where they have moved from");
-        for node in [&self.source, &self.target] {
+        let pika = if let Target::Pika(node) = &self.target { Some(node) } else { None };
+        for node in [Some(&self.source), pika].into_iter().flatten() {
             assert_eq!(settings(node), self.settings, "{what}");
             assert_eq!(left_behind(node.dir()), Vec::<PathBuf>::new(), "{what}");
         }

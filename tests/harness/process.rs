@@ -43,6 +43,11 @@ impl Process {
         }
     }
 
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its own end, and gives its exit code.
     pub(crate) async fn end(&mut self) -> Option<i32> {
         let mut status = None;
