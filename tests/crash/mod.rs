@@ -52,6 +52,22 @@ async fn a_server_or_the_receiver_is_killed_at_every_entry_of_the_journal() {
     }
 }
 
+/// What cannot be written down is not done: nothing that is wrong is switched, and the move goes on when there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_the_journal_is_full_at_every_other_entry() {
+    let ended = Arc::new(AtomicBool::new(false));
+    side_by_side((1..=ENTRIES_MAX).step_by(2), |number| {
+        let ended = Arc::clone(&ended);
+        async move {
+            if !ended.load(Ordering::SeqCst) && !disk_is_full_at(number).await {
+                ended.store(true, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    assert!(ended.load(Ordering::SeqCst), "a move has more than {ENTRIES_MAX} entries");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_under_load_loses_nothing() {
     let mut stage = Stage::with_way_back(1).await;
@@ -164,6 +180,35 @@ async fn other_is_killed_at(party: Party, number: u64) -> bool {
         stage.restart(party, Duration::ZERO).await;
         agent.signal("CONT");
         stage.see_through(agent, &what).await;
+    }
+    stage.assert_moved(&what).await;
+    was_stopped
+}
+
+/// Whether the mover came to that entry. Behind it, and behind a few bytes of the next one, there is no room.
+async fn disk_is_full_at(number: u64) -> bool {
+    let what = format!("full behind {number}");
+    let mut stage = Stage::start(1, Cast::default()).await;
+    let mut agent = stage.agent(Some(&format!("stop after {number}")));
+    let was_stopped = match agent.end_or_stop().await {
+        None => true,
+        Some(Some(0)) => false,
+        Some(code) => panic!("{what}: it ended with {code:?}: {}", agent.errors()),
+    };
+    if was_stopped {
+        agent.limit_files(stage.journal_length() + 7);
+        agent.signal("CONT");
+        match agent.end().await {
+            // It had nothing more to write.
+            Some(0) => assert!(stage.is_done(), "{what}"),
+            code => {
+                let errors = agent.errors();
+                let is_named = errors.contains("cannot write the journal ") && errors.contains("File too large");
+                assert!(code == Some(1) && is_named && !errors.contains("panicked"), "{what}: {code:?}: {errors}");
+                let agent = stage.agent(None);
+                stage.see_through(agent, &what).await;
+            }
+        }
     }
     stage.assert_moved(&what).await;
     was_stopped

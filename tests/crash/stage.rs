@@ -230,6 +230,13 @@ impl Stage {
         }
     }
 
+    /// Bytes of the only journal.
+    pub(crate) fn journal_length(&self) -> u64 {
+        let journals = Journal::all(&self.state()).unwrap();
+        let [path] = &journals[..] else { panic!("not one journal but {journals:?}") };
+        path.metadata().unwrap().len()
+    }
+
     /// Kills a server or the receiver, and starts it again a while later.
     pub(crate) async fn restart(&mut self, party: Party, after: Duration) {
         match (party, &mut self.target, &mut self.receiver) {
