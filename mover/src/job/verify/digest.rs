@@ -89,15 +89,21 @@ impl Digest {
     }
 }
 
-/// The digests of those of `keys` that exist, and keys that changed while they were read.
+/// What one side has.
+pub(super) struct Digests {
+    /// Of those keys that exist.
+    pub(super) of: HashMap<Bytes, Digest>,
+    /// Keys that changed while they were read.
+    pub(super) again: Vec<Bytes>,
+    /// Bytes of user data that were read.
+    pub(super) bytes: usize,
+}
+
+/// The digests of `keys`.
 ///
 /// A type is what the key would land as in `dialect`, so that a HyperLogLog moved as raw bytes compares with them.
-pub(super) async fn read(
-    reread: &mut Reread,
-    dialect: Dialect,
-    keys: &[Bytes],
-) -> Result<(HashMap<Bytes, Digest>, Vec<Bytes>)> {
-    let mut digests = HashMap::with_capacity(keys.len());
+pub(super) async fn read(reread: &mut Reread, dialect: Dialect, keys: &[Bytes]) -> Result<Digests> {
+    let (mut digests, mut bytes) = (HashMap::with_capacity(keys.len()), 0);
     let mut reading = reread.read(keys.iter().cloned().map(Wanted::whole).collect());
     while let Some(writes) = reading.next().await? {
         for write in writes {
@@ -105,6 +111,7 @@ pub(super) async fn read(
                 Write::Piece(piece) => {
                     let kind = dialect.lands_as(piece.body.kind());
                     let new = || Digest::new(kind, piece.expire_at);
+                    bytes += piece.size();
                     digests.entry(piece.key.clone()).or_insert_with(new).add(&piece.body);
                 }
                 Write::Remove(key) => drop(digests.remove(&key)),
@@ -114,7 +121,7 @@ pub(super) async fn read(
     }
     let (again, _) = reading.finish();
     let again = again.into_iter().map(|wanted| wanted.key).collect();
-    Ok((digests, again))
+    Ok(Digests { of: digests, again, bytes })
 }
 
 fn hash(element: &impl Hash) -> u64 {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Keys that only the target has.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use redis::{Pipeline, Value};
 use replication::{SlotCount, SlotSet};
 
@@ -11,19 +14,48 @@ use crate::job::verify::census::{Census, KeyHash};
 use crate::sink::{KeyScan, Target};
 
 /// A search for keys of some slots that the target has and the checkpoint had not.
-pub(super) struct Extra<'a> {
-    pub(super) target: &'a Target,
-    pub(super) slots: &'a SlotSet,
+pub(super) struct Extra {
+    pub(super) target: Target,
+    pub(super) slots: SlotSet,
     pub(super) slot_count: SlotCount,
-    pub(super) census: &'a Census,
+    pub(super) census: Arc<Census>,
     pub(super) gate: Gate,
 }
 
-impl Extra<'_> {
+/// Keys that the target has and the source has not, some at a time.
+pub(super) struct OnlyAtTarget {
+    extra: Extra,
+    source: Client,
+    scan: KeyScan,
+    more: bool,
+}
+
+impl OnlyAtTarget {
+    /// The next ones, perhaps none; `None` after the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
+        if !self.more {
+            return Ok(None);
+        }
+        let mut keys = Vec::new();
+        self.more = self.extra.uneven(&mut self.scan, &mut keys).await?;
+        Ok(Some(absent(&mut self.source, keys).await?.into_iter().map(Bytes::from).collect()))
+    }
+}
+
+impl Extra {
+    /// Those of them that this source has not by now either; `None` when there are none.
+    pub(super) async fn absent_from(mut self, source: Client) -> Result<Option<OnlyAtTarget>> {
+        if self.count().await? {
+            return Ok(None);
+        }
+        let scan = self.target.key_scan().await?;
+        Ok(Some(OnlyAtTarget { extra: self, source, scan, more: true }))
+    }
+
     /// Counts the target's keys; whether both sides have the same ones. As a rule that is all.
     pub(super) async fn count(&mut self) -> Result<bool> {
         let mut scan = self.target.key_scan().await?;
-        let census = self.census;
+        let census = Arc::clone(&self.census);
         while self.page(&mut scan, |_, hash| census.target_has(hash)).await? {}
         Ok(census.is_even())
     }
@@ -31,7 +63,7 @@ impl Extra<'_> {
     /// Walks over the target's keys once more, and adds those of some pages that lie where the count is not even: what only
     /// the target has, and a few others. Whether there are more.
     pub(super) async fn uneven(&mut self, scan: &mut KeyScan, keys: &mut Vec<Vec<u8>>) -> Result<bool> {
-        let census = self.census;
+        let census = Arc::clone(&self.census);
         while keys.len() < KEYS_ASKED {
             let add = |key: &[u8], hash| {
                 if !census.is_even_at(hash) {
@@ -47,7 +79,7 @@ impl Extra<'_> {
 
     async fn page(&mut self, scan: &mut KeyScan, mut take: impl FnMut(&[u8], KeyHash)) -> Result<bool> {
         self.gate.admit().await?;
-        let (slots, slot_count) = (self.slots, self.slot_count);
+        let (slots, slot_count) = (&self.slots, self.slot_count);
         scan.page(|key| {
             if slots.contains(slot_count.slot_of(key)) && !replication::is_internal_key(key) {
                 take(key, KeyHash::of(key));
@@ -59,7 +91,7 @@ impl Extra<'_> {
 
 /// Those of `keys` that this server may not have. A Pika says of a deleted stream that it exists, so one of those is among
 /// them whenever TYPE names it.
-pub(super) async fn absent(client: &mut Client, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+async fn absent(client: &mut Client, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
     let mut pipeline = Pipeline::with_capacity(2 * keys.len());
     keys.iter().for_each(|key| {
         pipeline.cmd("EXISTS").arg(&key[..]).cmd("TYPE").arg(&key[..]);

@@ -8,6 +8,7 @@
 
 mod bulk;
 mod census;
+mod comparison;
 mod difference;
 mod digest;
 mod extra;
@@ -27,31 +28,22 @@ use tracing::{debug, info, warn};
 
 use self::bulk::{Bulk, Judged};
 use self::census::{Census, KeyHash};
+use self::comparison::Comparison;
 use self::difference::{Difference, Differing, examples};
 use self::extra::Extra;
-use crate::dialect::Dialect;
 use crate::flow::{Control, Throttle};
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
-use crate::job::{Job, JobOptions, Progress, VerifyReport};
+use crate::job::{Job, JobOptions, VerifyReport};
 use crate::sink::Target;
-use crate::source::{Known, Reread, Strings};
 use crate::{Error, Result};
 
-/// A comparison of both sides.
+/// A comparison of both sides while a follower brings what changes to the target.
 pub(super) struct Verify<'a> {
-    source: Reread,
-    target_reread: Reread,
-    target: Target,
-    plan: &'a Plan,
+    both: Comparison<'a>,
     spool: &'a Spool,
     from: BinlogOffset,
-    checkpoint: Arc<Checkpoint>,
-    slots: SlotSet,
     job: &'a Job,
-    throttle: Arc<Throttle>,
-    /// How many keys of how many are compared.
-    sample: Option<(u64, u64)>,
     report: VerifyReport,
     suspects: HashMap<Bytes, Difference>,
 }
@@ -68,22 +60,13 @@ impl<'a> Verify<'a> {
         job: &'a Job,
         throttle: &Arc<Throttle>,
     ) -> Self {
-        // What is learnt here must not reach the follower: a read of the target is no read of the source.
-        let unused = || Arc::new(Known::new());
+        let Job { options, control, progress, .. } = job;
         Self {
-            source: Reread::new(plan.source.client(), Dialect::Pika, unused()).with_strings(Strings::Parts),
-            target_reread: Reread::new(plan.target.client(), plan.target.dialect(), unused())
-                .with_strings(Strings::Parts),
-            target: plan.target.clone(),
-            plan,
+            both: Comparison::new(plan, checkpoint, slots, options, control, progress, throttle),
             spool,
             from,
-            checkpoint: Arc::clone(checkpoint),
-            slots: slots.clone(),
             job,
-            throttle: Arc::clone(throttle),
-            sample: sample(job.options.verify, expected_keys(checkpoint, slots, &job.progress)),
-            report: VerifyReport::new(job.options.verify),
+            report: VerifyReport::new(options.verify),
             suspects: HashMap::new(),
         }
     }
@@ -92,13 +75,11 @@ impl<'a> Verify<'a> {
     pub(super) async fn run(mut self, follower: &mut Follower) -> Result<VerifyReport> {
         let begin = Instant::now();
         // From now on the target is at least as new as the checkpoint, as far as the log tells.
-        follower.drain(&self.slots, self.from).await?;
-        let expected = expected_keys(&self.checkpoint, &self.slots, &self.job.progress);
-        let census = Arc::new(census_of(expected, &self.job.options));
-        follower.alongside(self.checkpoint_keys(&census)).await?;
-        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
+        follower.drain(self.both.slots(), self.from).await?;
+        follower.alongside(self.checkpoint_keys()).await?;
+        debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
         let end = follower.position();
-        follower.alongside(self.other_keys(&census, end)).await?;
+        follower.alongside(self.other_keys(end)).await?;
         let left = self.settle(follower, false).await?;
         if self.job.journal.read(|state| state.source_restarted) {
             // What a source has done that crashed before it could log it is explained by no later change of the same key,
@@ -117,35 +98,17 @@ impl<'a> Verify<'a> {
                 return Err(differs(&left));
             }
         }
-        self.report.seconds = begin.elapsed().as_secs_f64();
-        Ok(self.report)
+        let Comparison { keys, bytes, .. } = self.both;
+        Ok(VerifyReport { keys, bytes, seconds: begin.elapsed().as_secs_f64(), ..self.report })
     }
 
     /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer.
-    async fn checkpoint_keys(&mut self, census: &Arc<Census>) -> Result<()> {
-        let control = &self.job.control;
-        let bulk = Bulk {
-            // Some may have been switched already.
-            slots: self.slots.clone(),
-            sample: self.sample,
-            ..bulk(&self.checkpoint, &self.job.options, &self.target, &self.throttle, control, census)
-        };
+    async fn checkpoint_keys(&mut self) -> Result<()> {
+        let bulk = self.both.bulk();
         let (sender, judged) = flume::bounded(JUDGED_AHEAD);
         let look = async {
-            let mut doubtful: Vec<Bytes> = Vec::new();
-            while let Ok(first) = judged.recv_async().await {
-                let mut next = Some(first);
-                while let Some(Judged { keys, bytes, differing }) = next {
-                    self.report.keys += keys;
-                    self.report.bytes += bytes;
-                    doubtful.extend(differing);
-                    next = if doubtful.len() < CHUNK_KEYS { judged.try_recv().ok() } else { None };
-                }
-                self.job.progress.verified(self.report.keys);
-                // One key may have come in several pieces.
-                doubtful.sort_unstable();
-                doubtful.dedup();
-                self.look_closer(&std::mem::take(&mut doubtful)).await?;
+            while let Some(doubtful) = self.both.doubtful(&judged).await {
+                self.look_closer(&doubtful).await?;
             }
             Ok(())
         };
@@ -153,13 +116,17 @@ impl<'a> Verify<'a> {
     }
 
     /// Compares keys that the checkpoint does not tell of; the log names those that changed since, up to `end`.
-    async fn other_keys(&mut self, census: &Arc<Census>, end: BinlogOffset) -> Result<()> {
+    async fn other_keys(&mut self, end: BinlogOffset) -> Result<()> {
         self.logged_keys(end).await?;
-        debug!(keys = self.report.keys, suspects = self.suspects.len(), "compared the keys of the log");
-        if self.sample.is_none() {
-            self.only_on_target(census).await?;
-            debug!(suspects = self.suspects.len(), "looked for keys that only the target has");
+        debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys of the log");
+        if let Some(mut only) = self.both.only_at_target().await? {
+            while let Some(keys) = only.next().await? {
+                for key in keys {
+                    self.suspect(Differing { key, how: Difference::Extra })?;
+                }
+            }
         }
+        debug!(suspects = self.suspects.len(), "looked for keys that only the target has");
         // Keys that only the source has stand in the checkpoint, or in the log behind it.
         Ok(())
     }
@@ -174,7 +141,7 @@ impl<'a> Verify<'a> {
             let (Effect::Changes(changes) | Effect::Unknown(changes)) = Effect::of_item(&item) else { continue };
             for change in changes {
                 let Change::Key { key, .. } = change else { continue };
-                if !self.is_ours(&key) || !self.is_chosen(&key) || !seen.insert(KeyHash::of(&key)) {
+                if !self.both.is_wanted(&key) || !seen.insert(KeyHash::of(&key)) {
                     continue;
                 }
                 chunk.push(Bytes::copy_from_slice(&key));
@@ -190,48 +157,17 @@ impl<'a> Verify<'a> {
         self.chunk(chunk).await
     }
 
-    /// Keys that the target has and the source has not become suspects.
-    async fn only_on_target(&mut self, census: &Census) -> Result<()> {
-        let (target, slots, gate) = (self.target.clone(), self.slots.clone(), self.job.control.gate());
-        let slot_count = self.checkpoint.slots();
-        let mut extra = Extra { target: &target, slots: &slots, slot_count, census, gate };
-        if extra.count().await? {
-            return Ok(());
-        }
-        let (mut source, mut scan, mut more) = (self.plan.source.client(), target.key_scan().await?, true);
-        while more {
-            let mut keys = Vec::new();
-            more = extra.uneven(&mut scan, &mut keys).await?;
-            for key in extra::absent(&mut source, keys).await? {
-                self.suspect(Differing { key: key.into(), how: Difference::Extra })?;
-            }
-        }
-        Ok(())
-    }
-
     /// Compares a chunk of keys that the checkpoint does not tell of.
     async fn chunk(&mut self, keys: Vec<Bytes>) -> Result<()> {
         self.look_closer(&keys).await?;
-        self.report.keys += keys.len() as u64;
-        self.job.progress.verified(self.report.keys);
+        self.both.compared(keys.len());
         Ok(())
     }
 
     /// Compares keys as both sides have them now; what differs becomes a suspect.
     async fn look_closer(&mut self, keys: &[Bytes]) -> Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let differing = self.compare(keys).await?;
+        let differing = self.both.compare(keys).await?;
         differing.into_iter().try_for_each(|differing| self.suspect(differing))
-    }
-
-    fn is_ours(&self, key: &[u8]) -> bool {
-        self.slots.contains(self.checkpoint.slots().slot_of(key)) && !replication::is_internal_key(key)
-    }
-
-    fn is_chosen(&self, key: &[u8]) -> bool {
-        self.sample.is_none_or(|(part, whole)| KeyHash::of(key).is_within(part, whole))
     }
 
     fn suspect(&mut self, Differing { key, how }: Differing) -> Result<()> {
@@ -257,13 +193,13 @@ impl<'a> Verify<'a> {
                 tokio::time::sleep(SETTLE_PAUSE).await;
             }
             follower.watch_changes();
-            follower.drain(&self.slots, follower.end()?).await?;
+            follower.drain(self.both.slots(), follower.end()?).await?;
             let mut differing = Vec::new();
             let suspects: Vec<Bytes> = self.suspects.keys().cloned().collect();
             for chunk in suspects.chunks(CHUNK_KEYS) {
-                differing.extend(self.compare(chunk).await?);
+                differing.extend(self.both.compare(chunk).await?);
             }
-            follower.drain(&self.slots, follower.end()?).await?;
+            follower.drain(self.both.slots(), follower.end()?).await?;
             let touched = follower.touched();
             unexplained = differing.iter().filter(|differing| !touched.contains(&differing.key)).cloned().collect();
             self.suspects = differing.into_iter().map(Differing::into).collect();
@@ -275,24 +211,6 @@ impl<'a> Verify<'a> {
             warn!(keys = unexplained.len(), "still differ after a repair");
         }
         Ok(unexplained)
-    }
-
-    /// Those of `keys` that are not the same on both sides.
-    async fn compare(&mut self, keys: &[Bytes]) -> Result<Vec<Differing>> {
-        let dialect = self.target.dialect();
-        let ((source, source_again), (target, target_again)) = tokio::try_join!(
-            digest::read(&mut self.source, dialect, keys),
-            digest::read(&mut self.target_reread, dialect, keys),
-        )?;
-        let unsettled: HashSet<Bytes> = source_again.into_iter().chain(target_again).collect();
-        let how = |key: &Bytes| match (source.get(key), target.get(key)) {
-            (Some(source), Some(target)) => source.difference(target),
-            (Some(_), None) => Some(Difference::Missing),
-            (None, Some(_)) => Some(Difference::Extra),
-            (None, None) => None,
-        };
-        let how = |key: &Bytes| how(key).or_else(|| unsettled.contains(key).then_some(Difference::Unsettled));
-        Ok(keys.iter().filter_map(|key| Some(Differing { key: key.clone(), how: how(key)? })).collect())
     }
 }
 
@@ -319,8 +237,13 @@ pub async fn verify(checkpoint: &Arc<Checkpoint>, options: &JobOptions, target: 
         Ok(())
     };
     tokio::try_join!(bulk.run(sender), count)?;
-    let gate = control.gate();
-    let mut extra = Extra { target, slots: &options.slots, slot_count: options.slot_count, census: &census, gate };
+    let mut extra = Extra {
+        target: target.clone(),
+        slots: options.slots.clone(),
+        slot_count: options.slot_count,
+        census: Arc::clone(&census),
+        gate: control.gate(),
+    };
     if !extra.count().await? {
         let (mut scan, mut keys) = (target.key_scan().await?, Vec::new());
         while extra.uneven(&mut scan, &mut keys).await? {}
@@ -349,11 +272,6 @@ fn bulk(
         gate: control.gate(),
         census: Arc::clone(census),
     }
-}
-
-/// About how many keys there are. A checkpoint knows nothing of those that stand in its logs yet, the copy has met them.
-fn expected_keys(checkpoint: &Checkpoint, slots: &SlotSet, progress: &Progress) -> u64 {
-    checkpoint.estimated_keys(slots.len()).max(progress.status().keys)
 }
 
 /// A sixteenth of the memory; less where there are fewer keys.
