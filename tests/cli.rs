@@ -9,7 +9,7 @@ use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents};
 
 #[test]
 fn help_tells_what_each_command_does() {
-    let told: [(&[&str], &[&str]); 13] = [
+    let told: [(&[&str], &[&str]); 14] = [
         (
             &["--help"],
             &["oves slots of a live Pika node", "move", "demo", "inspect", "Exit codes: 0 done and verified"],
@@ -18,6 +18,10 @@ fn help_tells_what_each_command_does() {
         (&["move", "--help"], &["--rate <RATE>", "--replace", "--hyperloglog", "--work-dir", "--max-lock", "--json"]),
         (&["move", "--help"], &["--command-rate <N>", "--kind <KIND>", "--limits-file <FILE>", "gentle"]),
         (&["move", "--help"], &["--verify <MODE>", "sample=N", "[default: full]"]),
+        (
+            &["verify", "--help"],
+            &["--slots <SLOTS>", "--mode <MODE>", "--recheck-for <TIME>", "Exit codes: 0 both sides"],
+        ),
         (&["move", "--help"], &["--dashboard <URL>", "--product-auth-file", "--source-group", "--target-group"]),
         (&["move", "--help"], &["--hooks <DIR>", "--hook-timeout <TIME>", "before-raise", "--state-dir <DIR>"]),
         (&["move", "--help"], &["--cutover-group", "--cutover-retries", "--postpone-cutover", "[default: 200ms]"]),
@@ -54,7 +58,7 @@ fn wrong_arguments_end_with_two() {
         &["--routing", "hooks", "--hooks", "d", "--cutover-group", "0"],
     ];
     let together = together.map(|more| [&complete[..], more].concat());
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 19] = [
         &[],
         &["nonsense"],
         &["move"],
@@ -66,6 +70,13 @@ fn wrong_arguments_end_with_two() {
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--lanes", "0"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--hyperloglog", "lose"],
         &["move", "--source", "h:1", "--target", "h:2", "--slots", "1", "--verify", "sample=0"],
+        &["verify"],
+        &["verify", "--source", "h:1", "--target", "h:2"],
+        &["verify", "--source", "h:1", "--target", "h:2", "--slots", "9-3"],
+        &["verify", "--source", "h:1", "--target", "h:2", "--slots", "1", "--mode", "off"],
+        &["verify", "--source", "h:1", "--target", "h:2", "--slots", "1", "--mode", "sample=0"],
+        &["verify", "--source", "h:1", "--target", "h:2", "--slots", "1", "--recheck-for", "5"],
+        &["verify", "--source", "h:1", "--target", "h:2", "--slots", "1", "--memory", "1MB"],
         &["demo", "--slots", "0"],
     ];
     for args in wrong.into_iter().chain(together.iter().map(Vec::as_slice)) {

@@ -38,3 +38,4 @@ mod sandbox;
 mod tidy;
 mod two_jobs;
 mod verify;
+mod verify_alone;

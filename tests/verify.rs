@@ -128,11 +128,11 @@ async fn less_is_compared_where_that_is_asked_for() {
 }
 
 /// What is done to a key at the target, and how that is told.
-struct Damage {
-    harm: &'static [&'static str],
+pub(crate) struct Damage {
+    pub(crate) harm: &'static [&'static str],
     /// Nothing where it cannot be undone.
     cure: &'static [&'static str],
-    told: &'static str,
+    pub(crate) told: &'static str,
 }
 
 const fn damage(harm: &'static [&'static str], cure: &'static [&'static str], told: &'static str) -> Damage {
@@ -153,7 +153,7 @@ const KEYS: [&str; 10] = [
     "XADD 0:stream 1-1 f v",
 ];
 
-const DAMAGES: [Damage; 11] = [
+pub(crate) const DAMAGES: [Damage; 11] = [
     damage(&["SET 0:value evil"], &["SET 0:value good"], "`0:value` has another value"),
     damage(&["DEL 0:missing"], &["SET 0:missing good"], "`0:missing` is missing at the target"),
     damage(&["SET 0:extra evil"], &["DEL 0:extra"], "`0:extra` is only at the target"),
@@ -172,7 +172,7 @@ const DAMAGES: [Damage; 11] = [
 ];
 
 /// A source with the usual keys and those that are damaged.
-async fn source(dir: &Path) -> Source {
+pub(crate) async fn source(dir: &Path) -> Source {
     let source = Source::start(dir).await;
     let mut client = source.client();
     KEYS.iter().for_each(|command| drop(client.run(command)));
@@ -182,7 +182,7 @@ async fn source(dir: &Path) -> Source {
 }
 
 /// Keys that take several questions or pieces, or are odd.
-fn fill_more(client: &mut Client) {
+pub(crate) fn fill_more(client: &mut Client) {
     client.run("XADD big:emptied 5-1 f v");
     client.run("XDEL big:emptied 5-1");
     client.call(["SET", "big:empty", ""]).unwrap();
@@ -258,13 +258,13 @@ async fn assert_repaired(dir: &Path, target: SocketAddr) {
 }
 
 /// Moves everything, and compares nothing.
-async fn moved(source: SocketAddr, target: SocketAddr) -> Report {
+pub(crate) async fn moved(source: SocketAddr, target: SocketAddr) -> Report {
     let report = job(source, target, |options| options.verify = VerifyMode::Off).run().await.unwrap();
     assert_eq!(report.verify, VerifyReport { mode: VerifyMode::Off, ..VerifyReport::default() });
     report
 }
 
-fn job(source: SocketAddr, target: SocketAddr, change: impl FnOnce(&mut JobOptions)) -> Job {
+pub(crate) fn job(source: SocketAddr, target: SocketAddr, change: impl FnOnce(&mut JobOptions)) -> Job {
     let mut options = JobOptions::new(SlotSet::all(SlotCount::CODIS));
     options.hyperloglog = HyperLogLogPolicy::Raw;
     options.cutover.group = std::num::NonZeroUsize::MAX;

@@ -305,9 +305,9 @@ pub enum Remedy {
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Resume => "run the move again once the connection is back",
-            Self::Restart => "run the move again: it takes a new checkpoint",
-            Self::Operator => "change what the message names, then run the move again",
+            Self::Resume => "run it again once the connection is back",
+            Self::Restart => "run it again: it takes a new checkpoint",
+            Self::Operator => "change what the message names, then run it again",
         })
     }
 }

@@ -53,6 +53,8 @@
 //! }
 //! ```
 //!
+//! A [`Verification`] compares both sides without a move.
+//!
 //! Where the target is far away, a [`receiver`] beside it takes batches compressed and checked.
 //!
 //! `mover/examples/embedding_proxy` is a whole proxy that does this under load. The [`sandbox`] is a whole small cluster in
@@ -77,7 +79,8 @@ pub mod wire;
 pub use bytesize::ByteSize;
 pub use error::{Error, Remedy, Result, Side, Unmovable};
 pub use flow::{CommandRate, Control, JobLimits, Kindness, Limits, Rate};
-pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates, VerifyMode};
+pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates};
+pub use job::{KeyDifference, Verification, VerificationReport, VerifyMode};
 pub use replication::{Slot, SlotCount, SlotSet};
 
 /// A future behind a pointer: the traits at the edges are used as trait objects.

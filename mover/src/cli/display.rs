@@ -133,7 +133,12 @@ impl Meter {
             }
             Phase::Verify => {
                 let eta = eta(status.verified, status.expected_keys, seconds);
-                format!("{} keys compared, {} changes followed, lag {lag}{eta}", status.verified, status.changes)
+                let followed = match (status.changes, status.lag) {
+                    // Of a comparison on its own nothing is followed.
+                    (0, 0) => String::new(),
+                    (changes, _) => format!(", {changes} changes followed, lag {lag}"),
+                };
+                format!("{} keys compared{followed}{eta}", status.verified)
             }
             Phase::Cutover => format!("{} of {} slots at the target, lag {lag}", status.switched, status.slots),
             Phase::Watch => self.watch(status),

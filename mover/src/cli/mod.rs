@@ -19,6 +19,7 @@ mod resume;
 mod routing;
 mod signal;
 mod summary;
+mod verify;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -48,6 +49,12 @@ enum Command {
     /// It runs on the machine of the source, as a user that may read its files. Passwords come from the environment
     /// variables SLOTMOVER_SOURCE_PASSWORD and SLOTMOVER_TARGET_PASSWORD or from files.
     Move(Box<r#move::MoveArgs>),
+    /// Compares both sides of some slots, key by key, and changes nothing: after a move, while one is postponed, or when the
+    /// target was filled by other means.
+    ///
+    /// It runs on the machine of the source, as a move does, and both sides may be in use. Passwords come from the
+    /// environment variables SLOTMOVER_SOURCE_PASSWORD and SLOTMOVER_TARGET_PASSWORD or from files.
+    Verify(Box<verify::VerifyArgs>),
     /// Lists the jobs: those at work, those that were stopped, and those that have ended.
     Jobs(jobs::JobsArgs),
     /// Goes on with a job that was stopped or killed, or lets one go on that is paused.
@@ -89,6 +96,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Inspect(command) => inspect::run(command),
         Command::Move(args) => asynchronous(r#move::run(*args)),
+        Command::Verify(args) => asynchronous(verify::run(*args)),
         Command::Jobs(args) => jobs::list(&args),
         Command::Resume(args) => asynchronous(resume::resume(args)),
         Command::Pause(args) => asynchronous(resume::pause(args)),
@@ -156,5 +164,5 @@ const WRONG_ARGUMENTS: u8 = 2;
 const CANCELLED: u8 = 3;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done and verified; 1 failed, the message says on which side and what helps; 2 wrong arguments; \
-3 stopped, cancelled or rolled back.";
+Exit codes: 0 done and verified; 1 failed, the message says on which side and what helps, or `verify` found a difference; \
+2 wrong arguments; 3 stopped, cancelled or rolled back.";

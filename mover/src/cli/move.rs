@@ -16,12 +16,12 @@ use crate::cli::guard::StateArgs;
 use crate::cli::limits::LimitsArgs;
 use crate::cli::remote::RemoteArgs;
 use crate::cli::routing::{Course, Kind, RoutingArgs};
-use crate::cli::signal::stop_signal;
+use crate::cli::signal::until_stopped;
 use crate::cli::{accident, display, jobs, requests, summary};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::Endpoint;
 use crate::job::journal::{self, Journal};
-use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, Report, ReverseWindow, Status, VerifyMode};
+use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, ReverseWindow, Status, VerifyMode};
 use crate::routing::{Hooks, RoutingControl};
 use crate::{Error, Side};
 
@@ -161,7 +161,7 @@ pub(super) async fn run_with(args: MoveArgs, mut journal: Journal) -> Result<Exi
     let _limits_file = args.limits.watch(&control);
     let _requests = path.as_deref().map(|path| requests::take(path, &control));
     let display = display::Display::start(Arc::clone(&progress), &name);
-    let Some(outcome) = run_until_stopped(job).await else {
+    let Some(outcome) = until_stopped(&control, job.run()).await else {
         eprintln!("{}", how_to_go_on(&name));
         return Ok(ExitCode::from(super::CANCELLED));
     };
@@ -265,26 +265,6 @@ impl MoveArgs {
 fn arguments() -> Result<Vec<String>> {
     let words = std::env::args_os().skip(1).map(|word| word.into_string());
     words.collect::<Result<_, _>>().map_err(|word| anyhow!("the argument {} is no text", word.display()))
-}
-
-/// Runs the job, and stops it at the first signal; nothing comes of it when there is a second one.
-async fn run_until_stopped(job: Job) -> Option<crate::Result<Report>> {
-    let control = job.control();
-    let mut running = std::pin::pin!(job.run());
-    tokio::select! {
-        outcome = &mut running => return Some(outcome),
-        () = stop_signal() => {
-            eprintln!("stopping at the next safe point; once more stops at once");
-            control.stop();
-        }
-    }
-    tokio::select! {
-        outcome = &mut running => Some(outcome),
-        () = stop_signal() => {
-            eprintln!("stopped at once");
-            None
-        }
-    }
 }
 
 /// The routing layer under guard. A person needs no guard.

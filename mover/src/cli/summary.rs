@@ -2,7 +2,7 @@
 use bytesize::ByteSize;
 
 use crate::flow::HeldReport;
-use crate::job::{FenceReport, Report, VerifyMode, VerifyReport};
+use crate::job::{FenceReport, Report, VerificationReport, VerifyMode, VerifyReport};
 
 /// Tells a person what a job has done.
 pub(super) fn print(report: &Report) {
@@ -63,6 +63,49 @@ fn print_verify(verify: &VerifyReport) {
     );
     for difference in &verify.differences {
         println!("repaired           {difference}");
+    }
+}
+
+/// Tells a person what a comparison on its own has found.
+pub(super) fn print_verification(report: &VerificationReport) {
+    let VerificationReport { keys, bytes, mismatches, missing, extra, .. } = report;
+    let seconds = report.seconds.max(0.001);
+    let mode = match report.mode {
+        VerifyMode::Sample(_) => format!(" (--mode {})", report.mode),
+        VerifyMode::Full | VerifyMode::Off => String::new(),
+    };
+    println!("slots compared     {}", report.slots);
+    let rate = *keys as f64 / seconds;
+    println!("keys compared      {keys}{mode}, {}, in {seconds:.1} s, {rate:.0} keys/s", ByteSize(*bytes));
+    for HeldReport { cause, seconds } in report.held.iter().filter(|held| held.seconds >= SHOWN) {
+        println!("held back          {seconds:.1} s by {cause}");
+    }
+    let differing = report.differing();
+    println!(
+        "keys that differ   {differing}: {mismatches} mismatches, {missing} missing at the target, {extra} extra there"
+    );
+    report.differences.iter().for_each(|difference| println!("differs            {difference}"));
+    print_more(differing, report.differences.len());
+    if report.changing > 0 {
+        println!("always changing    {} keys, at both sides at each look: not told apart", report.changing);
+        report.changing_keys.iter().for_each(|key| println!("changing           `{key}`"));
+        print_more(report.changing, report.changing_keys.len());
+    }
+    report.unreadable.iter().for_each(|what| println!("not compared       {what}"));
+    report.findings.iter().for_each(|what| println!("noticed            {what}"));
+    if !report.is_complete {
+        println!("stopped early      so many keys differ that the rest was not compared");
+    }
+    match report.is_equal() {
+        true => println!("EQUAL: source and target hold the same"),
+        false => println!("DIFFERENT: source and target do not hold the same"),
+    }
+}
+
+fn print_more(all: u64, shown: usize) {
+    match all.saturating_sub(shown as u64) {
+        0 => {}
+        more => println!("                   and {more} more"),
     }
 }
 

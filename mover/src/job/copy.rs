@@ -158,7 +158,7 @@ impl Copy {
 }
 
 /// Tells findings that may stay behind from those that stop the move.
-fn sort_findings(findings: &Findings, options: &JobOptions) -> Found {
+pub(super) fn sort_findings(findings: &Findings, options: &JobOptions) -> Found {
     let mut found = Found::default();
     for (kind, count) in findings.counts() {
         let is_left = match kind {

@@ -24,7 +24,7 @@ use crate::{Error, Result, Side};
 pub(super) struct Health {
     watch: Arc<Watch>,
     gate: Gate,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// What its tasks share.
@@ -46,17 +46,24 @@ impl Health {
         throttle: &Arc<Throttle>,
         ignore_replicas: bool,
     ) -> Result<Self> {
+        let mut health = Self::while_reading(plan, control, throttle);
+        let mut load = Load::of(&plan.target, ignore_replicas);
+        if let Some(memory) = load.look(&health.watch).await?.filter(Memory::is_full) {
+            let what = format!("it uses {} of the {} bytes of its maxmemory", memory.used, memory.max);
+            return Err(plan.target.endpoint().unfit(what, FULL_HELP));
+        }
+        health.tasks.spawn(load.run(Arc::clone(&health.watch), control.clone()));
+        Ok(health)
+    }
+
+    /// The same for whoever only reads: that fills no target, and no replica lags for it.
+    pub(super) fn while_reading(plan: &Plan, control: &Control, throttle: &Arc<Throttle>) -> Self {
         let gate = control.gate();
         let watch = Arc::new(Watch {
             pace: Mutex::new(Pace::new(gate.kind())),
             throttle: Arc::clone(throttle),
             fault: Mutex::new(None),
         });
-        let mut load = Load::of(&plan.target, ignore_replicas);
-        if let Some(memory) = load.look(&watch).await?.filter(Memory::is_full) {
-            let what = format!("it uses {} of the {} bytes of its maxmemory", memory.used, memory.max);
-            return Err(plan.target.endpoint().unfit(what, FULL_HELP));
-        }
         let mut tasks = JoinSet::new();
         let mut silences = Vec::new();
         for (side, endpoint) in [(Side::Source, plan.source.client()), (Side::Target, plan.target.client())]
@@ -67,9 +74,8 @@ impl Health {
             let asker = Asker { side, endpoint, asked, watch: Arc::clone(&watch), gate: gate.clone() };
             tasks.spawn(asker.run());
         }
-        tasks.spawn(load.run(Arc::clone(&watch), control.clone()));
         tasks.spawn(Arc::clone(&watch).regulate(silences, control.clone()));
-        Ok(Self { watch, gate, _tasks: tasks })
+        Self { watch, gate, tasks }
     }
 
     /// Waits until it is known how fast the servers answer without the line. Only a gentle move needs it.

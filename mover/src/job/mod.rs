@@ -49,9 +49,9 @@ pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, RollbackReport, VerifyReport};
 pub use undo::Undo;
 pub use updates::Updates;
-pub use verify::VerifyMode;
 #[doc(hidden)]
 pub use verify::verify;
+pub use verify::{KeyDifference, Verification, VerificationReport, VerifyMode};
 pub use window::ReverseWindow;
 
 use std::sync::Arc;

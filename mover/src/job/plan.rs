@@ -3,8 +3,9 @@
 
 use crate::Result;
 use crate::dialect::Dialect;
-use crate::job::Job;
+use crate::endpoint::Endpoint;
 use crate::job::journal::{Entry, Holding};
+use crate::job::{Job, JobOptions};
 use crate::sink::{Receiver, Sink, Target};
 use crate::source::Local;
 use replication::SlotSet;
@@ -20,7 +21,16 @@ pub(super) struct Plan {
 impl Plan {
     /// Checks everything that can be known.
     pub(super) async fn make(job: &Job) -> Result<Self> {
-        let Job { source, target, options, .. } = job;
+        let plan = Self::of_sides(&job.source, &job.target, &job.options).await?;
+        let receiver = match &job.options.receiver {
+            Some(receiver) => Some(Receiver::connect(receiver.clone(), &plan.target, job.attempt_number()).await?),
+            None => None,
+        };
+        Ok(Self { receiver, ..plan })
+    }
+
+    /// Both sides alone, straight.
+    pub(super) async fn of_sides(source: &Endpoint, target: &Endpoint, options: &JobOptions) -> Result<Self> {
         let beyond = options.slots.last().filter(|last| last.number() >= options.slot_count.get());
         if let Some(slot) = beyond {
             let what = format!("it has {} slots, none of the number {slot}", options.slot_count);
@@ -36,11 +46,7 @@ impl Plan {
             let what = "it is the source by another address";
             return Err(target.endpoint().unfit(what, "name another node as the target"));
         }
-        let receiver = match &options.receiver {
-            Some(receiver) => Some(Receiver::connect(receiver.clone(), &target, job.attempt_number()).await?),
-            None => None,
-        };
-        Ok(Self { source, target, receiver })
+        Ok(Self { source, target, receiver: None })
     }
 
     /// Makes the slots at the target ours: it must not hold anything of them, or what it holds is deleted. What an attempt

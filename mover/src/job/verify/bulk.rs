@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replication::SlotSet;
-use snapshot::{Checkpoint, Piece, ScanRequest, UnixMillis};
+use snapshot::{Checkpoint, Findings, Piece, ScanRequest, UnixMillis};
 use tokio::task::JoinSet;
 
 use crate::dialect::Dialect;
@@ -51,11 +51,11 @@ pub(super) struct Judged {
 }
 
 impl Bulk {
-    /// Compares everything. When `judged` has no receiver any more it ends early.
+    /// Compares everything, and tells what is wrong in the checkpoint. When `judged` has no receiver any more it ends early.
     ///
     /// # Errors
-    /// Whatever the scan or a connection ended with.
-    pub(super) async fn run(self, judged: flume::Sender<Judged>) -> Result<()> {
+    /// Whatever the scan or a connection ended with; [`Error::LineStopped`] when it ended early.
+    pub(super) async fn run(self, judged: flume::Sender<Judged>) -> Result<Findings> {
         let memory = Closing(Budget::new(self.memory));
         let (sender, chunks) = flume::bounded(CHUNKS_AHEAD);
         let mut tasks = JoinSet::new();
@@ -69,7 +69,7 @@ impl Bulk {
             let target = self.target.clone();
             tasks.spawn(async move {
                 let (questions, judge) = target.compare().await?;
-                lane.run(questions, judge).await
+                lane.run(questions, judge).await.map(|()| Findings::default())
             });
         }
         drop((chunks, judged));
@@ -78,16 +78,16 @@ impl Bulk {
             tasks.spawn_blocking(move || Scan::new(&bulk, memory, sender).run(&bulk, instance));
         }
         drop(sender);
-        let mut stopped = None;
+        let (mut findings, mut stopped) = (Findings::default(), None);
         while let Some(ended) = tasks.join_next().await {
             match ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-                Ok(()) => {}
+                Ok(found) => findings.merge(found),
                 // A scan whose lanes have failed; theirs is the error that counts.
                 Err(Error::LineStopped) => stopped = Some(Error::LineStopped),
                 Err(error) => return Err(error),
             }
         }
-        stopped.map_or(Ok(()), Err)
+        stopped.map_or(Ok(findings), Err)
     }
 }
 
@@ -140,10 +140,10 @@ impl Scan {
         }
     }
 
-    fn run(mut self, bulk: &Bulk, instance: usize) -> Result<()> {
+    fn run(mut self, bulk: &Bulk, instance: usize) -> Result<Findings> {
         let mut outcome = Ok(());
         let request = ScanRequest::new(bulk.slots.clone());
-        bulk.checkpoint.scan(instance, &request, |piece| {
+        let summary = bulk.checkpoint.scan(instance, &request, |piece| {
             outcome = self.take(piece);
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -151,7 +151,8 @@ impl Scan {
             }
         })?;
         outcome?;
-        self.send()
+        self.send()?;
+        Ok(summary.findings)
     }
 
     fn take(&mut self, piece: Piece) -> Result<()> {

@@ -54,6 +54,14 @@ impl Digest {
         Some(how)
     }
 
+    /// That of a key that holds this and does not expire.
+    #[cfg(test)]
+    pub(super) fn of(body: &Body) -> Self {
+        let mut digest = Self::new(body.kind(), None);
+        digest.add(body);
+        digest
+    }
+
     fn new(kind: Kind, expire_at: Option<UnixMillis>) -> Self {
         Self { kind, elements: 0, sum: 0, expire_at, last_id: StreamId::default() }
     }
@@ -141,16 +149,10 @@ mod tests {
         one.difference(two).is_none()
     }
 
-    fn digest(body: Body) -> Digest {
-        let mut digest = Digest::new(body.kind(), None);
-        digest.add(&body);
-        digest
-    }
-
     #[test]
     fn order_counts_where_it_matters() {
-        let set = |members: [&'static str; 2]| digest(Body::Set(members.map(Bytes::from).to_vec()));
-        let list = |elements: [&'static str; 2]| digest(Body::List(elements.map(Bytes::from).to_vec()));
+        let set = |members: [&'static str; 2]| Digest::of(&Body::Set(members.map(Bytes::from).to_vec()));
+        let list = |elements: [&'static str; 2]| Digest::of(&Body::List(elements.map(Bytes::from).to_vec()));
         assert!(same(&set(["a", "b"]), &set(["b", "a"])));
         assert!(!same(&list(["a", "b"]), &list(["b", "a"])));
         assert!(!same(&set(["a", "b"]), &list(["a", "b"])));
@@ -158,13 +160,14 @@ mod tests {
 
     #[test]
     fn fields_and_values_do_not_run_together() {
-        let hash = |field: &'static str, value: &'static str| digest(Body::Hash(vec![(field.into(), value.into())]));
+        let hash =
+            |field: &'static str, value: &'static str| Digest::of(&Body::Hash(vec![(field.into(), value.into())]));
         assert!(!same(&hash("ab", "c"), &hash("a", "bc")));
     }
 
     #[test]
     fn minus_zero_is_zero_and_nan_is_itself() {
-        let zset = |score| digest(Body::Zset(vec![("member".into(), score)]));
+        let zset = |score| Digest::of(&Body::Zset(vec![("member".into(), score)]));
         assert!(same(&zset(-0.0), &zset(0.0)));
         assert!(same(&zset(f64::NAN), &zset(f64::NAN)));
         assert!(!same(&zset(f64::MIN_POSITIVE), &zset(0.0)));

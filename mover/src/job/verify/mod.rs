@@ -5,7 +5,10 @@
 //! and what the log names since, is read live on both sides: it may have changed a moment ago, so what still differs is
 //! compared again after catching up. What then differs without a change in the log was written past the log, or went wrong
 //! on its way. It is read again at the source, and compared once more; a difference that is still there stops the job.
+//!
+//! Without a move there is no log that explains anything, and nothing is repaired: [`alone`].
 
+mod alone;
 mod bulk;
 mod census;
 mod comparison;
@@ -13,8 +16,12 @@ mod difference;
 mod digest;
 mod extra;
 mod mode;
+mod suspects;
+mod tally;
 
+pub use alone::Verification;
 pub use mode::VerifyMode;
+pub use tally::{KeyDifference, VerificationReport};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -112,7 +119,8 @@ impl<'a> Verify<'a> {
             }
             Ok(())
         };
-        tokio::try_join!(bulk.run(sender), look).map(|((), ())| ())
+        // What is wrong in it the copy has told.
+        tokio::try_join!(bulk.run(sender), look).map(|(_, ())| ())
     }
 
     /// Compares keys that the checkpoint does not tell of; the log names those that changed since, up to `end`.

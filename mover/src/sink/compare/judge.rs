@@ -74,7 +74,7 @@ impl Judge {
         }
         for (index, portion) in strings() {
             if let Body::String(value) | Body::HyperLogLog(value) = &portion.piece.body {
-                differs[index] = !replies.is(value).await?;
+                differs[index] = !replies.is(value).await? || terms.refuses(&portion.piece.body);
             }
         }
         Ok(())

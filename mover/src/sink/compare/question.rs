@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use snapshot::{Body, Kind};
 
 use crate::Result;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::sink::compare::Portion;
 use crate::sink::pipe::PipeWriter;
 
@@ -63,6 +63,12 @@ impl Terms {
     /// line would cut the answer in two.
     pub(super) fn may_ask(self, portion: &Portion) -> bool {
         self.dialect != Dialect::Pika || !portion.piece.key.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+
+    /// Whether nothing at the target is the same, by the operator's choice: a Redis counts by other registers.
+    pub(super) fn refuses(self, body: &Body) -> bool {
+        let refuses = self.dialect == Dialect::Redis { hyperloglog: HyperLogLogPolicy::Refuse };
+        refuses && matches!(body, Body::HyperLogLog(_))
     }
 
     /// Whether it is among those whose values are asked for together.
@@ -262,7 +268,6 @@ const REGISTERS: usize = 1 << 17;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::HyperLogLogPolicy;
     use bytes::Bytes;
     use snapshot::{Part, Piece, UnixMillis};
 
