@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rocksdb::properties::AGGREGATED_TABLE_PROPERTIES;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBRawIterator, DBRecoveryMode, LiveFile, Options, ReadOptions};
 
 use crate::error::{Error, Result};
@@ -36,7 +37,7 @@ impl Instance {
         let files = db.live_files().map_err(Error::rocksdb(&dir))?;
         check_tables(&dir, &files)?;
         let of_keys = || files.iter().filter(|file| file.column_family_name == Column::Default.name());
-        let estimated_keys = of_keys().map(|file| file.num_entries.saturating_sub(2 * file.num_deletions)).sum();
+        let estimated_keys = count_rows(&db).map_err(Error::rocksdb(&dir))?;
         let (size, rows) = of_keys().fold((0, 0), |(size, rows), file| (size + file.size, rows + file.num_entries));
         let reads_ahead = size as u64 <= rows * READAHEAD_ROW_MAX;
         Ok(Self { dir, db, estimated_keys, reads_ahead })
@@ -64,6 +65,17 @@ impl Instance {
     pub(crate) fn estimated_keys(&self) -> u64 {
         self.estimated_keys
     }
+}
+
+/// The rows of `default` as its tables themselves count them: of files that it has not written itself RocksDB knows no counts,
+/// unless it reads some of them when it is opened.
+fn count_rows(db: &DB) -> Result<u64, rocksdb::Error> {
+    let family = db.cf_handle(Column::Default.name()).expect("every column family was opened with the instance");
+    let text = db.property_value_cf(family, AGGREGATED_TABLE_PROPERTIES)?.unwrap_or_default();
+    let count = |name: &str| text.split(';').find_map(|part| part.trim().strip_prefix(name)?.parse::<u64>().ok());
+    let (rows, deletions) = (count("# entries=").unwrap_or(0), count("# deletions=").unwrap_or(0));
+    // A deletion is a row itself, and there is one below it.
+    Ok(rows.saturating_sub(2 * deletions))
 }
 
 /// RocksDB takes a manifest that lost its end for a shorter one, and the tables named there for no part of the data.

@@ -55,6 +55,17 @@ fn every_key_is_what_the_server_answered() {
     assert!(summary.skipped_stale > 0, "{summary:?}");
 }
 
+#[test]
+fn how_many_keys_there_are_is_known_beforehand() {
+    let checkpoint = Checkpoint::open(harness::golden(), SlotCount::CODIS, None).unwrap();
+    let (keys, summary) = scan(&harness::golden(), &everything(taken_at(&expected()))).unwrap();
+    let (keys, rows) = (keys.len() as u64, checkpoint.estimated_keys(1024));
+    // Some are dead, and some are Pika's own.
+    assert!(rows >= keys && rows <= keys + summary.skipped_stale + summary.internal + keys / 2, "{rows} of {keys}");
+    let half = checkpoint.estimated_keys(512);
+    assert!(half.abs_diff(rows / 2) <= 1, "{half} of {rows}");
+}
+
 fn check_expiry(shown: &str, key: &Key, answer: &Value) {
     let expire_at = key.expire_at.map(|at| at.0);
     if key.kind() == Kind::Stream {
