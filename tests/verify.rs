@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mover::dialect::HyperLogLogPolicy;
 use mover::job::{Phase, Report, VerifyReport, verify};
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::sink::Target;
-use mover::{Error, Job, JobLimits, JobOptions, Side, VerifyMode};
+use mover::{Control, Error, Job, JobLimits, JobOptions, Side, VerifyMode};
 use replication::{SlotCount, SlotSet};
 use serde_json::json;
 use snapshot::Checkpoint;
@@ -85,19 +86,125 @@ async fn a_difference_that_stays_stops_the_move() {
     panic!("{TRIES} moves have switched over a difference");
 }
 
+/// What changes after the comparison is compared again while nobody lets the switch go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_a_switch_is_postponed_is_compared_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let target = RedisServer::start();
+    let postponed = Postponed::start(&source, &target).await;
+    let (mut here, mut there) = (source.client(), target.client());
+    // What was looked at just before it was damaged is not looked at again.
+    for number in 0..TRIES {
+        for command in ["SET string:2 new", "HMSET hash:2 a new", "DEL set:2"] {
+            here.run(command);
+        }
+        here.run(&format!("SET fresh:{number} new"));
+        until("it is followed", || there.number(&format!("EXISTS fresh:{number}")) == 1).await;
+        for command in ["SET string:2 evil", "HDEL hash:2 b", "SADD set:2 evil"] {
+            there.run(command);
+        }
+        let begin = Instant::now();
+        let mut is_damaged = || there.number("EXISTS set:2") == 1 || there.number("HLEN hash:2") == 1;
+        while is_damaged() && begin.elapsed() < LOOKED_AT {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if !is_damaged() {
+            break;
+        }
+    }
+    let report = postponed.go_on().await.unwrap();
+    assert!(report.verify.repaired >= 3, "{report:?}");
+    let told = report.verify.differences;
+    for key in ["`string:2` has another value", "`hash:2` has 2 elements", "`set:2` is only at the target"] {
+        assert!(told.iter().any(|difference| difference.starts_with(key)), "{key}: {told:?}");
+    }
+    assert_same(&contents(&mut here), &contents(&mut there));
+    source.assert_tidy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_that_stays_ends_a_postponed_move() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::start(dir.path()).await;
+    let target = RedisServer::start();
+    let postponed = Postponed::start(&source, &target).await;
+    let vandal = Vandal::start(&target);
+    let mut here = source.client();
+    // Whoever does the damage may be held up for just the moment between a repair and the look at it.
+    for number in 0..TRIES {
+        here.run(&format!("HMSET hash:7 a new-{number}"));
+        let begin = Instant::now();
+        while !postponed.running.is_finished() && begin.elapsed() < LOOKED_AT {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    vandal.end();
+    assert!(postponed.running.is_finished(), "it goes on over a difference");
+    match postponed.running.await.unwrap() {
+        Err(Error::Differs { count: 1, examples }) => {
+            assert_eq!(examples, "`hash:7` has another field or value of one");
+        }
+        other => panic!("{other:?}"),
+    }
+    source.assert_tidy();
+}
+
+/// By then what has changed was compared again, and settled.
+const LOOKED_AT: Duration = Duration::from_secs(15);
+
+/// A move that waits for its switch.
+struct Postponed {
+    control: Control,
+    running: tokio::task::JoinHandle<Result<Report, Error>>,
+}
+
+impl Postponed {
+    async fn start(source: &Source, target: &RedisServer) -> Self {
+        let job = job(source.addr(), target.addr(), |_| ());
+        let (control, progress) = (job.control(), job.progress());
+        control.postpone_cutover(true);
+        let running = tokio::spawn(job.run());
+        until("it waits for its switch", || progress.status().phase == Phase::Cutover).await;
+        Self { control, running }
+    }
+
+    async fn go_on(self) -> Result<Report, Error> {
+        self.control.postpone_cutover(false);
+        self.running.await.unwrap()
+    }
+}
+
+/// Somebody who damages a key of a target again and again.
+struct Vandal {
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Vandal {
+    fn start(target: &RedisServer) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (mut client, ended) = (target.client(), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                client.run("HMSET hash:7 a other");
+            }
+        });
+        Self { over, thread }
+    }
+
+    fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
+}
+
 /// A move to a target that somebody damages again and again.
 async fn damaged_all_the_time(source: &Source) -> Result<Report, Error> {
     let target = RedisServer::start();
-    let over = Arc::new(AtomicBool::new(false));
-    let (mut vandal, ended) = (target.client(), Arc::clone(&over));
-    let damage = std::thread::spawn(move || {
-        while !ended.load(Ordering::Relaxed) {
-            vandal.run("HMSET hash:7 a other");
-        }
-    });
+    let vandal = Vandal::start(&target);
     let outcome = job(source.addr(), target.addr(), |options| options.replace = true).run().await;
-    over.store(true, Ordering::Relaxed);
-    damage.join().unwrap();
+    vandal.end();
     outcome
 }
 

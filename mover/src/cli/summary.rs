@@ -69,14 +69,12 @@ fn print_verify(verify: &VerifyReport) {
 /// Tells a person what a comparison on its own has found.
 pub(super) fn print_verification(report: &VerificationReport) {
     let VerificationReport { keys, bytes, mismatches, missing, extra, .. } = report;
-    let seconds = report.seconds.max(0.001);
     let mode = match report.mode {
         VerifyMode::Sample(_) => format!(" (--mode {})", report.mode),
         VerifyMode::Full | VerifyMode::Off => String::new(),
     };
     println!("slots compared     {}", report.slots);
-    let rate = *keys as f64 / seconds;
-    println!("keys compared      {keys}{mode}, {}, in {seconds:.1} s, {rate:.0} keys/s", ByteSize(*bytes));
+    println!("keys compared      {keys}{mode}, {}, in {:.1} s", ByteSize(*bytes), report.seconds);
     for HeldReport { cause, seconds } in report.held.iter().filter(|held| held.seconds >= SHOWN) {
         println!("held back          {seconds:.1} s by {cause}");
     }

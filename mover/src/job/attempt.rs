@@ -19,7 +19,7 @@ use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::job::snapshot::{self, Snapshot};
 use crate::job::start::Start;
-use crate::job::verify::Verify;
+use crate::job::verify::{Reverify, Verify};
 use crate::job::{FenceReport, Job, Phase, Report, VerifyMode, VerifyReport, worse};
 use crate::source::Known;
 use crate::{Error, Result};
@@ -167,11 +167,17 @@ impl<'a> Attempt<'a> {
         while !follower.slots().is_empty() {
             job.enter(Phase::CatchUp).await?;
             follower.settle().await?;
+            let mut again = None;
             if job.options.verify != VerifyMode::Off {
-                verified.add(self.verify(spool, follower, throttle).await?);
+                let (report, reverify) = self.verify(spool, follower, throttle).await?;
+                verified.add(report);
+                again = Some(reverify);
             }
             follower.alongside(job.keep_way_back(&self.plan)).await?;
-            self.cut_over(follower, &mut fences, throttle).await?;
+            self.cut_over(follower, &mut fences, &mut again, throttle).await?;
+            if let Some(again) = again {
+                verified.add(again.report());
+            }
         }
         follower.watch_for_late_writes(WATCH).await?.check(job.source.side)?;
         Ok((fences.report(), verified))
@@ -198,19 +204,30 @@ impl<'a> Attempt<'a> {
     }
 
     /// Compares both sides by a checkpoint of this moment: whatever was written past the log until now is in it.
-    async fn verify(&self, spool: &Spool, follower: &mut Follower, throttle: &Arc<Throttle>) -> Result<VerifyReport> {
+    async fn verify<'b>(
+        &'b self,
+        spool: &'b Spool,
+        follower: &mut Follower,
+        throttle: &Arc<Throttle>,
+    ) -> Result<(VerifyReport, Reverify<'b>)> {
         let Self { job, plan, .. } = self;
         job.enter(Phase::Verify).await?;
         let recent = follower.alongside(snapshot::recent(&plan.source, &job.options, &job.journal)).await?;
         let (from, recent) = (recent.info().offset, Arc::new(recent));
         let verify = Verify::new(plan, spool, from, &recent, follower.slots(), job, throttle);
-        let report = Box::pin(verify.run(follower)).await?;
+        let (report, again) = Box::pin(verify.run(follower)).await?;
         job.journal.note(Entry::Verified { keys: report.keys, repaired: report.repaired }).await?;
-        Ok(report)
+        Ok((report, again))
     }
 
     /// Switches slots until none is left, or until a flush of the source makes what was verified void.
-    async fn cut_over(&self, follower: &mut Follower, fences: &mut Fences, throttle: &Arc<Throttle>) -> Result<()> {
+    async fn cut_over(
+        &self,
+        follower: &mut Follower,
+        fences: &mut Fences,
+        again: &mut Option<Reverify<'_>>,
+        throttle: &Arc<Throttle>,
+    ) -> Result<()> {
         let job = self.job;
         job.enter(Phase::Cutover).await?;
         let cutover = Cutover {
@@ -221,7 +238,7 @@ impl<'a> Attempt<'a> {
             throttle,
             journal: &job.journal,
         };
-        match cutover.run(follower, fences).await? {
+        match cutover.run(follower, fences, again).await? {
             Outcome::Switched => {}
             Outcome::VerifyAgain => info!("the source was flushed, verifying again"),
         }

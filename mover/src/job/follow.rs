@@ -7,7 +7,6 @@
 //!
 //! While the copy runs, a change of a key that it has not come to yet is kept back.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use crate::job::dirty::Dirty;
 use crate::job::gauge::{Gauge, Work};
 use crate::job::journal::Place;
 use crate::job::late::LateWrites;
+use crate::job::noted::Noted;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::job::readers::{Readers, TICK};
@@ -69,7 +69,7 @@ pub(super) struct Follower {
     trail: Trail,
     servers: [Client; 2],
     /// Keys that changed since someone asked to be told.
-    touched: Option<HashSet<Bytes>>,
+    noted: Noted,
 }
 
 impl Follower {
@@ -115,7 +115,7 @@ impl Follower {
             late: LateWrites::default(),
             trail: Trail::new(&job.journal),
             servers: [plan.source.client(), plan.target.client()],
-            touched: None,
+            noted: Noted::default(),
         };
         start.switched.iter().for_each(|switched| follower.hand_over(&switched.slots, Some(switched.end)));
         Ok(follower)
@@ -208,14 +208,9 @@ impl Follower {
         self.dirty.insert(key, Extent::Whole);
     }
 
-    /// From now on remembers which keys change.
-    pub(super) fn watch_changes(&mut self) {
-        self.touched = Some(HashSet::new());
-    }
-
-    /// The keys that changed since [`watch_changes`](Self::watch_changes).
-    pub(super) fn touched(&mut self) -> HashSet<Bytes> {
-        self.touched.take().unwrap_or_default()
+    /// The keys that it has seen change, for whoever asks for that.
+    pub(super) fn noted(&mut self) -> &mut Noted {
+        &mut self.noted
     }
 
     /// The end of the log now.
@@ -438,9 +433,7 @@ impl Follower {
                         changes += 1;
                         self.changes += 1;
                         self.unknown += u64::from(!known);
-                        if let Some(touched) = &mut self.touched {
-                            touched.insert(Bytes::copy_from_slice(&key));
-                        }
+                        self.noted.note(&key);
                         self.waiting.pass(&key, extent, item.end, &mut self.dirty);
                     }
                     Change::Key { key, .. } => self.late.look(&key, self.slot_count.slot_of(&key), item.start),

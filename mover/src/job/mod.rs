@@ -23,6 +23,7 @@ mod health;
 pub mod journal;
 mod late;
 mod life;
+mod noted;
 mod options;
 mod plan;
 mod probe;

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::fence::Setback;
 use crate::flow::{Gate, Throttle, Urgent};
 use crate::job::follow::Follower;
+use crate::job::verify::Reverify;
 use crate::job::{CutoverOptions, Progress};
 use crate::routing::{Readiness, RoutingControl};
 use crate::{Error, Result};
@@ -28,9 +29,15 @@ pub(super) struct Approach<'a> {
 impl Approach<'_> {
     /// Returns when a fence may be raised at once. From its last step on no throttle holds what is left to be followed:
     /// for as long as the guard that it gives lives.
-    pub(super) async fn run(&self, group: &SlotSet, failures: u32, follower: &mut Follower) -> Result<Urgent, Setback> {
+    pub(super) async fn run(
+        &self,
+        group: &SlotSet,
+        failures: u32,
+        follower: &mut Follower,
+        again: &mut Option<Reverify<'_>>,
+    ) -> Result<Urgent, Setback> {
         self.back_off(failures, follower).await?;
-        self.wait_for_the_operator(follower).await?;
+        self.wait_for_the_operator(follower, again).await?;
         follower.check_servers().await?;
         match follower.alongside(self.routing.preconditions(group)).await? {
             Readiness::Ready => {}
@@ -64,13 +71,17 @@ impl Approach<'_> {
         Ok(())
     }
 
-    async fn wait_for_the_operator(&self, follower: &mut Follower) -> Result<()> {
+    /// Compares again, now and then, what changes meanwhile: there may be days of it.
+    async fn wait_for_the_operator(&self, follower: &mut Follower, again: &mut Option<Reverify<'_>>) -> Result<()> {
         while let Some(why) = self.postponed()? {
             self.progress.waits(Some(why));
             let until = Instant::now() + POSTPONE_STEP;
             while Instant::now() < until {
                 follower.round().await?;
                 sleep(STEP).await;
+            }
+            if let Some(again) = again {
+                again.turn(follower).await?;
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ use self::fence::{Fence, Setback};
 use crate::flow::{Gate, Throttle};
 use crate::job::follow::Follower;
 use crate::job::journal::{Entry, Journal, Switched};
+use crate::job::verify::Reverify;
 use crate::job::{CutoverOptions, FenceReport, Progress};
 use crate::record::{Offset, Slots};
 use crate::routing::RoutingControl;
@@ -60,13 +61,19 @@ struct Crossing {
 }
 
 impl Cutover<'_> {
-    pub(super) async fn run(mut self, follower: &mut Follower, fences: &mut Fences) -> Result<Outcome> {
+    /// While nobody lets it go on, `again` compares what changes.
+    pub(super) async fn run(
+        mut self,
+        follower: &mut Follower,
+        fences: &mut Fences,
+        again: &mut Option<Reverify<'_>>,
+    ) -> Result<Outcome> {
         let slots: Vec<Slot> = follower.slots().iter().collect();
         for group in slots.chunks(self.options.group.get()) {
             let group: SlotSet = group.iter().copied().collect();
             // On the disk before anything is locked: whoever comes after us asks who owns these.
             self.journal.note(Entry::Approach { slots: Slots(group.clone()) }).await?;
-            let Some(Crossing { end, stood }) = self.switch(&group, follower, fences).await? else {
+            let Some(Crossing { end, stood }) = self.switch(&group, follower, fences, again).await? else {
                 return Ok(Outcome::VerifyAgain);
             };
             fences.stood.push(stood);
@@ -85,11 +92,12 @@ impl Cutover<'_> {
         group: &SlotSet,
         follower: &mut Follower,
         fences: &mut Fences,
+        again: &mut Option<Reverify<'_>>,
     ) -> Result<Option<Crossing>> {
         let mut failures = 0;
         loop {
             self.gate.admit().await?;
-            let why = match self.attempt(group, follower, failures).await {
+            let why = match self.attempt(group, follower, failures, again).await {
                 Ok(crossing) => return Ok(Some(crossing)),
                 Err(Setback::Flushed) => return Ok(None),
                 Err(Setback::Final(error)) => return Err(error),
@@ -108,11 +116,17 @@ impl Cutover<'_> {
         }
     }
 
-    async fn attempt(&self, group: &SlotSet, follower: &mut Follower, failures: u32) -> Result<Crossing, Setback> {
+    async fn attempt(
+        &self,
+        group: &SlotSet,
+        follower: &mut Follower,
+        failures: u32,
+        again: &mut Option<Reverify<'_>>,
+    ) -> Result<Crossing, Setback> {
         let (options, progress, gate) = (self.options, self.progress, &self.gate);
         let approach = Approach { routing: &**self.routing, options, progress, gate, throttle: self.throttle };
         // Until this attempt is over, whatever its end: clients wait for it.
-        let _urgent = approach.run(group, failures, follower).await?;
+        let _urgent = approach.run(group, failures, follower, again).await?;
         let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
         let drained = match self.options.skip_drain {
             true => raised.skip_drain(follower)?,

@@ -303,7 +303,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.gate.admit().await?;
-        let (looked, bytes) = self.both.look(keys).await?;
+        let (looked, bytes) = self.both.sides.look(keys).await?;
         looked.into_iter().for_each(|looked| self.suspects.note(looked));
         // How much it is shows only now.
         self.throttle.admit(bytes, keys.len() * QUESTIONS).await;

@@ -99,7 +99,7 @@ impl fmt::Display for When {
 }
 
 /// Keys that a message names.
-const EXAMPLES: usize = 10;
+pub(super) const EXAMPLES: usize = 10;
 
 #[cfg(test)]
 mod tests {

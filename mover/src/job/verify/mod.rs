@@ -16,14 +16,18 @@ mod difference;
 mod digest;
 mod extra;
 mod mode;
+mod reverify;
+mod settling;
+mod sides;
 mod suspects;
 mod tally;
 
 pub use alone::Verification;
 pub use mode::VerifyMode;
+pub(super) use reverify::Reverify;
 pub use tally::{KeyDifference, VerificationReport};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,13 +35,14 @@ use bytes::Bytes;
 use replication::binlog::{Spool, Tail};
 use replication::{BinlogOffset, Change, Effect, SlotSet};
 use snapshot::Checkpoint;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use self::bulk::{Bulk, Judged};
 use self::census::{Census, KeyHash};
 use self::comparison::Comparison;
 use self::difference::{Difference, Differing, examples};
 use self::extra::Extra;
+use self::settling::Settling;
 use crate::flow::{Control, Throttle};
 use crate::job::follow::Follower;
 use crate::job::plan::Plan;
@@ -51,8 +56,9 @@ pub(super) struct Verify<'a> {
     spool: &'a Spool,
     from: BinlogOffset,
     job: &'a Job,
+    throttle: Arc<Throttle>,
     report: VerifyReport,
-    suspects: HashMap<Bytes, Difference>,
+    suspects: Settling,
 }
 
 impl<'a> Verify<'a> {
@@ -73,40 +79,28 @@ impl<'a> Verify<'a> {
             spool,
             from,
             job,
+            throttle: Arc::clone(throttle),
             report: VerifyReport::new(options.verify),
-            suspects: HashMap::new(),
+            suspects: Settling::default(),
         }
     }
 
-    /// Compares everything, repairs what can be, and returns when both sides are equal.
-    pub(super) async fn run(mut self, follower: &mut Follower) -> Result<VerifyReport> {
+    /// Compares everything, repairs what can be, and returns when both sides are equal; and what compares them again.
+    pub(super) async fn run(mut self, follower: &mut Follower) -> Result<(VerifyReport, Reverify<'a>)> {
         let begin = Instant::now();
         // From now on the target is at least as new as the checkpoint, as far as the log tells.
         follower.drain(self.both.slots(), self.from).await?;
         follower.alongside(self.checkpoint_keys()).await?;
         debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
+        // What changes from here on is not compared any more.
+        follower.noted().gather();
         let end = follower.position();
         follower.alongside(self.other_keys(end)).await?;
-        let left = self.settle(follower, false).await?;
-        if self.job.journal.read(|state| state.source_restarted) {
-            // What a source has done that crashed before it could log it is explained by no later change of the same key,
-            // which may be one of other elements.
-            self.suspects.keys().for_each(|key| follower.repair(key));
-        }
-        if !left.is_empty() {
-            let first = examples(&left);
-            info!(keys = left.len(), ?first, "differ without a change in the log, reading them again");
-            self.report.repaired = left.len() as u64;
-            self.report.differences = first;
-            left.iter().for_each(|differing| follower.repair(&differing.key));
-            self.suspects = left.into_iter().map(Differing::into).collect();
-            let left = self.settle(follower, true).await?;
-            if !left.is_empty() {
-                return Err(differs(&left));
-            }
-        }
-        let Comparison { keys, bytes, .. } = self.both;
-        Ok(VerifyReport { keys, bytes, seconds: begin.elapsed().as_secs_f64(), ..self.report })
+        let restarted = self.job.journal.read(|state| state.source_restarted);
+        self.suspects.resolve(&mut self.both.sides, follower, restarted, &mut self.report).await?;
+        let (sample, Comparison { keys, bytes, sides, .. }) = (self.both.sample(), self.both);
+        let report = VerifyReport { keys, bytes, seconds: begin.elapsed().as_secs_f64(), ..self.report };
+        Ok((report, Reverify::new(self.job, sides, sample, &self.throttle)))
     }
 
     /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer.
@@ -130,7 +124,7 @@ impl<'a> Verify<'a> {
         if let Some(mut only) = self.both.only_at_target().await? {
             while let Some(keys) = only.next().await? {
                 for key in keys {
-                    self.suspect(Differing { key, how: Difference::Extra })?;
+                    self.suspects.suspect(Differing { key, how: Difference::Extra })?;
                 }
             }
         }
@@ -174,51 +168,8 @@ impl<'a> Verify<'a> {
 
     /// Compares keys as both sides have them now; what differs becomes a suspect.
     async fn look_closer(&mut self, keys: &[Bytes]) -> Result<()> {
-        let differing = self.both.compare(keys).await?;
-        differing.into_iter().try_for_each(|differing| self.suspect(differing))
-    }
-
-    fn suspect(&mut self, Differing { key, how }: Differing) -> Result<()> {
-        self.suspects.insert(key, how);
-        match self.suspects.len() > SUSPECTS_MAX {
-            true => {
-                Err(differs(&std::mem::take(&mut self.suspects).into_iter().map(Differing::from).collect::<Vec<_>>()))
-            }
-            false => Ok(()),
-        }
-    }
-
-    /// Compares the suspects again, each time after catching up, until they are equal or nothing but a difference is
-    /// left. A key that changes all the time is as good as equal: the log explains it, and the drain will settle it.
-    async fn settle(&mut self, follower: &mut Follower, repaired: bool) -> Result<Vec<Differing>> {
-        let mut unexplained: Vec<Differing> = Vec::new();
-        for attempt in 0..SETTLE_ATTEMPTS {
-            if self.suspects.is_empty() {
-                return Ok(Vec::new());
-            }
-            if attempt > 0 {
-                // A target that keeps whole seconds may hold an expired key for up to one more.
-                tokio::time::sleep(SETTLE_PAUSE).await;
-            }
-            follower.watch_changes();
-            follower.drain(self.both.slots(), follower.end()?).await?;
-            let mut differing = Vec::new();
-            let suspects: Vec<Bytes> = self.suspects.keys().cloned().collect();
-            for chunk in suspects.chunks(CHUNK_KEYS) {
-                differing.extend(self.both.compare(chunk).await?);
-            }
-            follower.drain(self.both.slots(), follower.end()?).await?;
-            let touched = follower.touched();
-            unexplained = differing.iter().filter(|differing| !touched.contains(&differing.key)).cloned().collect();
-            self.suspects = differing.into_iter().map(Differing::into).collect();
-            if unexplained.is_empty() && attempt > 0 {
-                break;
-            }
-        }
-        if repaired && !unexplained.is_empty() {
-            warn!(keys = unexplained.len(), "still differ after a repair");
-        }
-        Ok(unexplained)
+        let differing = self.both.sides.compare(keys).await?;
+        differing.into_iter().try_for_each(|differing| self.suspects.suspect(differing))
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::comparison::Looked;
 use super::difference::{Difference, Differing};
 use super::digest::Digest;
+use super::sides::Looked;
 
 /// The keys that differed at every look so far.
 #[derive(Default)]
