@@ -70,7 +70,7 @@ async fn the_disk_of_the_journal_is_full_at_every_other_entry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_under_load_loses_nothing() {
-    let mut stage = Stage::with_way_back(1).await;
+    let mut stage = Stage::with_way_back(1, Cast::default()).await;
     let mut agent = stage.agent(None);
     stage.until_arrived(&mut agent, "no accident").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -81,7 +81,7 @@ async fn a_rollback_under_load_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mover_is_killed_around_every_entry_of_its_way_back() {
-    let mut stage = Stage::with_way_back(1).await;
+    let mut stage = Stage::with_way_back(1, Cast::default()).await;
     let mut agent = stage.agent(None);
     stage.until_arrived(&mut agent, "the first").await;
     // How many there are varies a little.

@@ -154,7 +154,7 @@ impl Stage {
                 has_died = true;
                 *agent = self.agent(None);
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
         has_died
     }

@@ -84,7 +84,7 @@ impl<'a> Attempt<'a> {
         health.know_what_is_usual().await;
         let snapshot = self.snapshot().await?;
         let rig = self.rig(health).await?;
-        let outcome = self.carry(snapshot, &rig).await;
+        let outcome = Box::pin(self.carry(snapshot, &rig)).await;
         rig.end(outcome).await
     }
 

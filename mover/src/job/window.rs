@@ -198,7 +198,7 @@ impl Attempt<'_> {
         let spool = retained(&kept, &self.plan.source, &self.job.journal).await?;
         let health = self.health().await?;
         let rig = self.rig(health).await?;
-        let outcome = self.follow_back(job, &spool, &rig).await;
+        let outcome = Box::pin(self.follow_back(job, &spool, &rig)).await;
         rig.end(outcome).await
     }
 
