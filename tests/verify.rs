@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The comparison of both sides finds whatever is not at the target as it should be, says how it differs, and repairs it.
+//!
+//! `SLOTMOVER_KEYS=1000000` has it find that among so many keys.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -336,6 +338,7 @@ async fn assert_found_by_the_checkpoint(dir: &Path, target: SocketAddr) {
 
 async fn assert_repaired(dir: &Path, target: SocketAddr) {
     let source = source(dir).await;
+    source.client().fill(many());
     // Slow, so that the keys that come first are there long before the copy ends.
     let rate = Some("40KiB".parse().unwrap());
     let job = job(source.addr(), target, |options| options.rate = rate);
@@ -354,6 +357,8 @@ async fn assert_repaired(dir: &Path, target: SocketAddr) {
     assert_eq!(progress.status().phase, Phase::Copy, "the damage was done before the comparison");
     control.set_limits(JobLimits::default());
     let report = running.await.unwrap().unwrap();
+    let VerifyReport { keys, seconds, .. } = report.verify;
+    println!("{} keys copied in {:.1} s, {keys} compared in {seconds:.1} s", report.keys, report.copy_seconds);
     assert_eq!(report.verify.repaired, DAMAGES.len() as u64, "{report:?}");
     let told = &report.verify.differences;
     assert_eq!(told.len(), 10, "{told:?}");
@@ -362,6 +367,14 @@ async fn assert_repaired(dir: &Path, target: SocketAddr) {
         assert!(is_told, "{difference}");
     }
     assert_same(&contents(&mut source.client()), &contents(&mut client));
+}
+
+/// Keys around those that are damaged.
+fn many() -> usize {
+    match std::env::var("SLOTMOVER_KEYS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("SLOTMOVER_KEYS is `{text}`")),
+        Err(_) => 20_000,
+    }
 }
 
 /// Moves everything, and compares nothing.

@@ -48,6 +48,18 @@ impl Client {
         self.call(words.split(' ')).unwrap_or_else(|error| panic!("{words}: {error}"))
     }
 
+    /// Sets so many strings that come behind most names.
+    pub(crate) fn fill(&mut self, count: usize) {
+        let numbers: Vec<usize> = (0..count).collect();
+        for numbers in numbers.chunks(1000) {
+            let mut pipe = redis::pipe();
+            numbers.iter().for_each(|number| {
+                pipe.set(format!("~{number}"), format!("value of {number}")).ignore();
+            });
+            pipe.exec(&mut self.connection).unwrap();
+        }
+    }
+
     /// The same, for an answer that is a number.
     pub(crate) fn number(&mut self, words: &str) -> i64 {
         match self.run(words) {

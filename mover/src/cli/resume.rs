@@ -82,8 +82,16 @@ pub(super) async fn cancel(args: CancelArgs) -> Result<ExitCode> {
 pub(super) async fn rollback(args: JobArgs) -> Result<ExitCode> {
     let path = jobs::find(&args.state.dir()?, &args.job)?;
     let summary = Journal::peek(&path)?;
-    if let Some(outcome) = summary.outcome {
-        return Err(anyhow!("job {} is {outcome}: `slotmover move` moves its slots back", args.job));
+    match summary.outcome {
+        None => {}
+        Some(Outcome::Done) => {
+            let why = summary.undo.map(|undo| format!(" and {undo}")).unwrap_or_default();
+            return Err(anyhow!(
+                "job {} is done{why}; a `slotmover move` the other way moves its slots back",
+                args.job
+            ));
+        }
+        Some(outcome) => return Err(anyhow!("job {} is {outcome}: there is nothing to roll back", args.job)),
     }
     match summary.undo {
         Some(Undo::Possible { .. } | Undo::Begun) => {}
@@ -159,7 +167,10 @@ async fn wait_for_the_end(path: &Path, job: &str, wanted: Outcome) -> Result<Exi
     loop {
         match Journal::peek(path) {
             Ok(summary) => match (summary.outcome, summary.is_at_work) {
-                (Some(outcome), _) if outcome == wanted => return Ok(ExitCode::SUCCESS),
+                (Some(outcome), _) if outcome == wanted => {
+                    eprintln!("job {job} is {outcome}");
+                    return Ok(ExitCode::SUCCESS);
+                }
                 (Some(outcome), _) => return Err(anyhow!("job {job} is {outcome}, and not {wanted}")),
                 (None, true) => sleep(STEP).await,
                 (None, false) => {
