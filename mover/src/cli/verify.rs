@@ -110,7 +110,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<ExitCode> {
     let display = display::Display::start(verification.progress(), &name);
     let Some(outcome) = until_stopped(&control, verification.run()).await else {
         eprintln!(
-            "the source may still have the directory `{name}` below its dump-path, or `{name}-` as its dump-prefix"
+            "the source may still have the directory `{name}` below its dump-path, or a dump-prefix that begins so"
         );
         return Ok(ExitCode::from(super::CANCELLED));
     };

@@ -17,7 +17,7 @@ use super::comparison::Comparison;
 use super::suspects::Suspects;
 use super::tally::{Tally, VerificationReport};
 use super::{CHUNK_KEYS, JUDGED_AHEAD, VerifyMode};
-use crate::endpoint::{Client, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::flow::{Control, Gate, Throttle};
 use crate::job::copy::sort_findings;
 use crate::job::health::Health;
@@ -134,7 +134,6 @@ impl Verification {
         let health = Health::while_reading(&plan, &self.control, &throttle);
         self.progress.enter(Phase::Snapshot);
         health.know_what_is_usual().await;
-        self.wait_for_other_dumps(&mut plan.source.client()).await?;
         gate.admit().await?;
         let checkpoint = snapshot::recent(&plan.source, &self.options, &self.journal).await?;
         self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
@@ -147,18 +146,6 @@ impl Verification {
             () = gate.ended() => Err(gate.admit().await.err().unwrap_or(Error::Stopped)),
             report = run.compare_all() => report,
         }
-    }
-
-    /// A job that takes a dump at this moment looks for it under the prefix that it has set, which we would change.
-    async fn wait_for_other_dumps(&self, source: &mut Client) -> Result<()> {
-        let begin = Instant::now();
-        while source.setting("dump-prefix").await?.starts_with(OUR_PREFIX) && begin.elapsed() < OTHER_DUMP {
-            self.progress.waits(Some("another job takes a dump".to_owned()));
-            self.control.gate().admit().await?;
-            sleep(OTHER_DUMP_STEP).await;
-        }
-        self.progress.waits(None);
-        Ok(())
     }
 
     /// Restores what was changed at the source and removes what is ours there.
@@ -333,10 +320,3 @@ const DIFFERING_MAX: u64 = 100_000;
 
 /// What each side is asked about a key, as a rule: its type, expiry, size and value.
 const QUESTIONS: usize = 4;
-
-/// What all jobs' names begin with at a source.
-const OUR_PREFIX: &str = "slotmover-";
-
-/// How long another job's dump is waited for: one that was killed over it has left its prefix for good.
-const OTHER_DUMP: Duration = Duration::from_secs(30);
-const OTHER_DUMP_STEP: Duration = Duration::from_millis(100);
