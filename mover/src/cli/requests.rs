@@ -50,8 +50,13 @@ impl Request {
 /// Does what is asked of the job with this journal, until what it gives is dropped.
 pub(super) fn take(journal: &Path, control: &Control) -> JoinSet<()> {
     let (path, control) = (file(journal), control.clone());
-    // Of somebody who asked a process that is gone, and has stopped waiting. That it is not there is as it should be.
-    let _ = fs::remove_file(&path);
+    // One of somebody who asked a process that is gone, and was killed before he stopped waiting. Whoever waits still is
+    // heard: he saw that somebody works on the job, which is us.
+    let age = fs::metadata(&path).and_then(|metadata| metadata.modified()).map(|at| at.elapsed().unwrap_or_default());
+    if age.is_ok_and(|age| age > PATIENCE) {
+        // What cannot be removed cannot be read either, and is told below.
+        let _ = fs::remove_file(&path);
+    }
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         loop {
