@@ -13,6 +13,15 @@ use crate::{Error, Result};
 
 /// The journals in `dir` of a kind, `<kind>-….journal`, in the order of their names. Without the directory there are none.
 pub(crate) fn journals(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
+    files(dir, kind, ".journal")
+}
+
+/// What was to become a journal, `<kind>-….draft`.
+pub(crate) fn drafts(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
+    files(dir, kind, ".draft")
+}
+
+fn files(dir: &Path, kind: &str, end: &str) -> Result<Vec<PathBuf>> {
     let fault = |fault| Error::file("read the state directory", dir, fault);
     let entries = match std::fs::read_dir(dir) {
         Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -21,7 +30,7 @@ pub(crate) fn journals(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let name = entry.map_err(fault)?.file_name();
-        let is_one = name.to_str().and_then(|name| name.strip_prefix(kind)?.strip_suffix(".journal"));
+        let is_one = name.to_str().and_then(|name| name.strip_prefix(kind)?.strip_suffix(end));
         found.extend(is_one.is_some_and(|rest| rest.starts_with('-')).then(|| dir.join(name)));
     }
     found.sort();

@@ -76,6 +76,7 @@ async fn a_rollback_under_load_loses_nothing() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     stage.roll_back("no accident").await;
     assert_eq!(agent.end().await, Some(3), "{}", agent.errors());
+    println!("clients were held for {:?} on the way back", stage.fences_back());
     stage.assert_rolled_back("no accident").await;
 }
 
@@ -247,6 +248,14 @@ async fn random_deaths(seed: u64) {
     let what = format!("seed {seed}, {cast:?}");
     if is_rolled_back {
         stage.until_arrived(&mut agent, &what).await;
+        let mut rollback = stage.begin_rollback();
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..3000))).await;
+        match rng.random_range(0..4) {
+            0 => stage.kill(&mut agent, Party::Agent).await,
+            1 => stage.kill(&mut rollback, Party::AgentAndGuard).await,
+            2 => stage.restart(Party::Source, Duration::ZERO).await,
+            _ => stage.restart(Party::Target, Duration::ZERO).await,
+        }
         stage.roll_back(&what).await;
         stage.assert_rolled_back(&what).await;
     } else {

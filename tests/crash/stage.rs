@@ -10,6 +10,7 @@ use mover::job::journal::{Journal, Outcome};
 use mover::sandbox::codis::{Codis, CodisConfig, Intervals};
 use mover::sandbox::load::{Load, LoadConfig, Tag};
 use replication::{Slot, SlotCount, SlotSet};
+use serde_json::Value as Json;
 use tokio::time::sleep;
 
 use crate::harness::{
@@ -159,13 +160,18 @@ impl Stage {
         has_died
     }
 
-    /// Has the move rolled back, by the mover as long as that lives.
-    pub(crate) async fn roll_back(&mut self, what: &str) {
+    /// Begins to have the move rolled back, by the mover as long as that lives.
+    pub(crate) fn begin_rollback(&mut self) -> Agent {
         let job = Journal::peek(&self.journals()[0]).unwrap().header.job;
         let line = format!("rollback {job} --state-dir {}", self.state().display());
+        self.command(&line, None)
+    }
+
+    /// Has the move rolled back, whatever was begun of that.
+    pub(crate) async fn roll_back(&mut self, what: &str) {
         let mut errors = String::new();
         for _ in 0..STARTS_MAX {
-            let mut rollback = self.command(&line, None);
+            let mut rollback = self.begin_rollback();
             let code = rollback.end().await;
             if self.outcome() == Some(Outcome::RolledBack) {
                 return;
@@ -188,6 +194,17 @@ impl Stage {
 
     fn journals(&self) -> Vec<PathBuf> {
         Journal::all(&self.state()).unwrap()
+    }
+
+    /// How long clients were held at each switch back, as the journal says.
+    pub(crate) fn fences_back(&self) -> Vec<Duration> {
+        let text = std::fs::read_to_string(&self.journals()[0]).unwrap();
+        let entries = text.lines().map(|line| serde_json::from_str::<Json>(line.split_once(' ').unwrap().1).unwrap());
+        let micros = |entry: Json| match entry["step"]["entry"] == "switched" {
+            true => entry["step"]["micros"].as_u64(),
+            false => None,
+        };
+        entries.filter_map(micros).map(Duration::from_micros).collect()
     }
 
     /// Entries of the journal so far.
@@ -285,7 +302,7 @@ impl Stage {
     async fn assert_at(self, group: i64, what: &str) {
         until("the guard is gone", || guards(&self.state().to_string_lossy()).is_empty()).await;
         assert_eq!(self.codis.locks(), [], "{what}");
-        assert_eq!(fence_journals(&self.state()), 0, "{what}");
+        assert_eq!(fence_journals(&self.state()), 0, "{what}: {}", self.said());
         for slot in slots().iter() {
             assert_eq!(self.codis.mapping(slot).unwrap().group_id, group, "{what}: slot {slot}");
         }
@@ -305,6 +322,18 @@ impl Stage {
 
     fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// The state directory, and what all movers and guards have said.
+    fn said(&self) -> String {
+        let mut said = String::new();
+        let agents = (1..=self.agents).map(|number| self.dir.path().join(format!("agent-{number}")));
+        let states = std::fs::read_dir(self.state()).unwrap().map(|entry| entry.unwrap().path());
+        for path in states.chain(agents).filter(|path| path.is_file()) {
+            let text = std::fs::read(&path).unwrap();
+            said += &format!("\n--- {}\n{}", path.display(), String::from_utf8_lossy(&text));
+        }
+        said
     }
 }
 

@@ -158,9 +158,13 @@ fn table(rows: &[Row]) {
             (format!("{}/{}", row.switched, row.slot_count), format!("{} {}", row.source, row.target));
         let age = format_duration(Duration::from_secs(row.age_seconds));
         println!("{:<16} {:<12} {:<9} {switched:>11}  {ways:<43} {age} ago", row.job, row.state, row.phase);
-        if let Some(Undo::Possible { left }) = &row.undo {
-            let left = format_duration(Duration::from_secs(left.as_secs()));
-            println!("{:<16} can be rolled back for {left}: `slotmover rollback {}`", "", row.job);
+        match &row.undo {
+            Some(Undo::Possible { left }) => {
+                let left = format_duration(Duration::from_secs(left.as_secs()));
+                println!("{:<16} can be rolled back for {left}: `slotmover rollback {}`", "", row.job);
+            }
+            Some(undo) => println!("{:<16} {undo}", ""),
+            None => {}
         }
     }
 }

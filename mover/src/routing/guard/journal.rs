@@ -114,6 +114,13 @@ impl Journal {
         record::journals(dir, "fence")
     }
 
+    /// What was to become a journal, and the process that makes it.
+    pub(super) fn drafts(dir: &Path) -> Result<Vec<(u32, PathBuf)>> {
+        let pid = |path: &PathBuf| path.file_name()?.to_str()?.split('-').nth(1)?.parse().ok();
+        let drafts = record::drafts(dir, "fence")?;
+        Ok(drafts.into_iter().filter_map(|path| Some((pid(&path)?, path))).collect())
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -42,6 +42,11 @@ pub async fn settle(
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Living>> {
     let mut living = Vec::new();
+    // Nothing was raised yet by whoever died over them.
+    for (_, draft) in Journal::drafts(dir)?.into_iter().filter(|(pid, _)| is_gone(*pid)) {
+        // Somebody else may have just done so.
+        let _ = std::fs::remove_file(draft);
+    }
     for path in Journal::all(dir)? {
         match Journal::claim(&path)? {
             Some((journal, record)) => {

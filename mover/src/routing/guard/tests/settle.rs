@@ -7,7 +7,7 @@ use super::super::settle;
 use super::{Layer, slots};
 use crate::record::Slots;
 use crate::routing::RoutingControl;
-use crate::{BoxFuture, Result};
+use crate::{BoxFuture, Error, Result};
 
 /// What a settlement did with a journal that ends with these entries.
 async fn settled(entries: &[Entry], layer: Arc<Layer>) -> (Result<usize>, usize) {
@@ -73,4 +73,19 @@ async fn what_cannot_be_settled_is_an_error_that_names_the_journal() {
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains("the layer does not answer") && error.contains("slotmover fence-lower"), "{error}");
     assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn what_was_to_become_a_journal_goes_with_its_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let draft = |pid: u32| dir.path().join(format!("fence-{pid}-1795753273000-0.draft"));
+    let (of_the_dead, ours) = (draft(child.id()), draft(std::process::id()));
+    [&of_the_dead, &ours].into_iter().for_each(|path| std::fs::write(path, "{").unwrap());
+    let build = |_| -> BoxFuture<'static, Result<Arc<dyn RoutingControl>>> {
+        Box::pin(async { Err(Error::Routing { what: "nothing is to be settled".to_owned() }) })
+    };
+    assert_eq!(settle(dir.path(), &build, &|_| {}).await.unwrap(), []);
+    assert_eq!((of_the_dead.exists(), ours.exists()), (false, true));
 }
