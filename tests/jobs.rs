@@ -21,6 +21,9 @@ async fn a_job_that_was_killed_is_listed_and_gone_on_with() {
     let (source, target) = (scene.hooked.source.addr().to_string(), scene.hooked.target.addr().to_string());
     let other = ["move", "--source", &source, "--target", &target, "--slots", "7", "--yes"];
     scene.run(&other).assert_failed(&["slot 7 of", name, "was stopped", "slotmover resume", "slotmover cancel"]);
+    // So would one that goes on from where they are to come.
+    let onward = ["move", "--source", &target, "--target", "127.0.0.1:1", "--slots", "7", "--yes"];
+    scene.run(&onward).assert_failed(&["slot 7 of", name, "was stopped"]);
     scene.run(&["resume", name]).assert_done();
     assert_eq!((scene.only_job()["state"].clone(), scene.hooked.owner()), ("done".into(), "target".to_owned()));
     assert_same(scene.hooked.source.contents(), &contents(&mut scene.hooked.target.client()));

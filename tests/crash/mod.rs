@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::stage::{Cast, Party, Stage};
-use crate::harness::Weather;
+use crate::harness::{Agent, Weather};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mover_is_killed_around_every_entry_of_its_journal() {
@@ -171,12 +171,7 @@ async fn other_is_killed_at(party: Party, number: u64) -> bool {
     let what = format!("{party:?} at {number}");
     let cast = Cast { has_receiver: party == Party::Receiver, ..Cast::default() };
     let mut stage = Stage::start(1, cast).await;
-    let mut agent = stage.agent(Some(&format!("stop after {number}")));
-    let was_stopped = match agent.end_or_stop().await {
-        None => true,
-        Some(Some(0)) => false,
-        Some(code) => panic!("{what}: it ended with {code:?}: {}", agent.errors()),
-    };
+    let (agent, was_stopped) = stopped_at(&mut stage, number, &what).await;
     if was_stopped {
         stage.restart(party, Duration::ZERO).await;
         agent.signal("CONT");
@@ -190,12 +185,7 @@ async fn other_is_killed_at(party: Party, number: u64) -> bool {
 async fn disk_is_full_at(number: u64) -> bool {
     let what = format!("full behind {number}");
     let mut stage = Stage::start(1, Cast::default()).await;
-    let mut agent = stage.agent(Some(&format!("stop after {number}")));
-    let was_stopped = match agent.end_or_stop().await {
-        None => true,
-        Some(Some(0)) => false,
-        Some(code) => panic!("{what}: it ended with {code:?}: {}", agent.errors()),
-    };
+    let (mut agent, was_stopped) = stopped_at(&mut stage, number, &what).await;
     if was_stopped {
         agent.limit_files(stage.journal_length() + 7);
         agent.signal("CONT");
@@ -213,6 +203,16 @@ async fn disk_is_full_at(number: u64) -> bool {
     }
     stage.assert_moved(&what).await;
     was_stopped
+}
+
+/// A mover that stands still at that entry, or has done all and never came to it.
+async fn stopped_at(stage: &mut Stage, number: u64, what: &str) -> (Agent, bool) {
+    let mut agent = stage.agent(Some(&format!("stop after {number}")));
+    match agent.end_or_stop().await {
+        None => (agent, true),
+        Some(Some(0)) => (agent, false),
+        Some(code) => panic!("{what}: it ended with {code:?}: {}", agent.errors()),
+    }
 }
 
 async fn random_deaths(seed: u64) {

@@ -13,8 +13,8 @@ use snapshot::UnixMillis;
 
 use crate::Error;
 use crate::cli::guard::StateArgs;
-use crate::job::Undo;
-use crate::job::journal::{Course, Journal, Summary};
+use crate::job::journal::{Course, Header, Journal, Summary};
+use crate::job::{Phase, Undo};
 
 #[derive(Args, Debug)]
 pub(super) struct JobsArgs {
@@ -57,22 +57,29 @@ pub(super) fn journal(dir: &Path, course: Course, replaces: bool) -> Result<Jour
     let mut at_target = None;
     for path in Journal::all(dir)? {
         let summary = Journal::peek(&path)?;
-        let is_same_source = (&summary.header.source, summary.header.database) == (&course.source, course.database);
+        let Header { source, target, database, .. } = &summary.header;
+        // A job of which it is the target may be followed back from there.
+        let is_at_its_nodes = [source, target].contains(&&course.source) && *database == course.database;
         let shared = course.slots.iter().find(|slot| summary.slots.contains(*slot));
-        let Some(slot) = shared.filter(|_| is_same_source && summary.outcome.is_none()) else {
+        let Some(slot) = shared.filter(|_| is_at_its_nodes && summary.outcome.is_none()) else {
             note_ended(&summary, &course, &mut at_target);
             forget(&path, &summary);
             continue;
         };
         let job = &summary.header.job;
-        if summary.slots == course.slots && summary.header.target == course.target && !summary.is_at_work {
+        let is_same = summary.slots == course.slots && (source, target) == (&course.source, &course.target);
+        if is_same && !summary.is_at_work {
             eprintln!("going on with job {job}, which stopped in its phase {}", summary.phase);
             return Ok(Journal::open(&path)?);
         }
         let state = if summary.is_at_work { "is at work" } else { "was stopped" };
+        let help = match summary.phase {
+            Phase::Watch => format!("`slotmover finish {job}` or `slotmover rollback {job}`"),
+            _ => format!("`slotmover resume {job}` or `slotmover cancel {job}`"),
+        };
         let what = format!(
-            "slot {slot} of {} is in job {job}, which {state} (phase {}): `slotmover resume {job}` or `slotmover cancel {job}`",
-            course.source, summary.phase,
+            "slot {slot} of {} is in job {job}, which {state} (phase {}): {help}",
+            course.source, summary.phase
         );
         return Err(Error::Options { what }.into());
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use bytesize::ByteSize;
 use clap::Args;
+use clap::error::ErrorKind;
 use replication::{SlotCount, SlotSet};
 
 use crate::cli::cutover::CutoverArgs;
@@ -17,7 +18,7 @@ use crate::cli::limits::LimitsArgs;
 use crate::cli::remote::RemoteArgs;
 use crate::cli::routing::{Course, Kind, RoutingArgs};
 use crate::cli::signal::until_stopped;
-use crate::cli::{accident, display, jobs, requests, summary};
+use crate::cli::{accident, display, jobs, requests, summary, usage};
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::Endpoint;
 use crate::job::journal::{self, Journal};
@@ -95,8 +96,9 @@ pub(super) struct MoveArgs {
     slot_count: u16,
 
     /// For how long `slotmover rollback` can undo it after the last switch: the target's changes are brought back to the
-    /// source until then, and only then the move is done. 0s is not at all [default: 30m; manual routing: 0s]. It takes a
-    /// Pika target whose files are on this machine; where it is otherwise that is told, and the move is done at once.
+    /// source until then, and only then the move is done. 0s is not at all [default: 30m; manual routing, and hooks without
+    /// `owner`: 0s]. It takes a Pika target whose files are on this machine; where it is otherwise that is told, and the
+    /// move is done at once.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     reverse_window: Option<Duration>,
 
@@ -219,6 +221,13 @@ impl MoveArgs {
             return Ok((job, hooks));
         }
         let (routing, _) = routing(&self.state, &self.routing.reversed(), &course.reversed()).await?;
+        // Where nobody tells where clients are, nobody tells whether they came back.
+        if hooks.is_some() && !routing.knows_earlier_switches() {
+            return match self.reverse_window {
+                Some(_) => Err(usage(ErrorKind::ArgumentConflict, "--reverse-window needs a hook `owner`")),
+                None => Ok((job, hooks)),
+            };
+        }
         Ok((job.with_reverse_window(ReverseWindow { length, routing }), hooks))
     }
 

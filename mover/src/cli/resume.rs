@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use crate::cli::guard::StateArgs;
 use crate::cli::requests::{self, Request};
 use crate::cli::{Cli, Command, jobs, r#move};
-use crate::job::Undo;
 use crate::job::journal::{Journal, Outcome};
+use crate::job::{Phase, Undo};
 
 #[derive(Args, Debug)]
 pub(super) struct JobArgs {
@@ -121,11 +121,10 @@ pub(super) async fn finish(args: JobArgs) -> Result<ExitCode> {
         return Err(anyhow!("job {} is {outcome}: there is nothing to finish", args.job));
     }
     match summary.undo {
-        Some(Undo::Possible { .. }) => {}
-        Some(undo) => return Err(anyhow!("job {} {undo}", args.job)),
-        None => {
-            return Err(anyhow!("job {} has no reverse window yet: it is in its phase {}", args.job, summary.phase));
-        }
+        // Without a way back it waits all the same, before anything is deleted.
+        Some(Undo::Possible { .. } | Undo::Gone { .. }) if summary.phase == Phase::Watch => {}
+        Some(undo @ Undo::Begun) => return Err(anyhow!("job {} {undo}", args.job)),
+        _ => return Err(anyhow!("job {} has no reverse window now: it is in its phase {}", args.job, summary.phase)),
     }
     if is_told(&path, &args.job, Request::Finish).await? {
         return wait_for_the_end(&path, &args.job, Outcome::Done).await;

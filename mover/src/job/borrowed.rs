@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Settings of the source that a job changes for its time, whatever other jobs do at the same source.
+//! Settings of a node, the source or on the way back the target, that a job changes for its time, whatever other jobs do
+//! at the same node. Here it is called the source.
 //!
 //! Other jobs may be of another process, with another state directory or with none, and each may be killed. What all of them
 //! can see is the source. So what was set before stands in the value that is set instead, and every job reads the same there;
@@ -57,13 +58,14 @@ pub(super) async fn with_log_kept<T>(mut client: Client, journal: &Journal, work
             let kept = match is_kept {
                 Ok(true) => Ok(()),
                 Ok(false) => {
-                    warn!("the source was told to purge its log, which is needed: it is told again not to");
+                    let side = client.endpoint().side;
+                    warn!("the {side} was told to purge its log, which is needed: it is told again not to");
                     keep_log(&mut client, journal).await
                 }
                 Err(error) => Err(error),
             };
             if let Err(error) = kept {
-                debug!(%error, "cannot look whether the source keeps its log");
+                debug!(%error, "cannot look whether the log is kept");
             }
         }
     };

@@ -91,14 +91,7 @@ impl Job {
         let target = Endpoint { database: options.database, ..target };
         let control = Control::new();
         control.set_limits(options.limits());
-        let course = Course {
-            source: source.address(),
-            target: target.address(),
-            slots: options.slots.clone(),
-            database: options.database,
-            ..Course::default()
-        };
-        let journal = Arc::new(Journal::volatile(course));
+        let journal = Arc::new(Journal::volatile(Course::of(&source, &target, &options)));
         let watched = Some(Watched(Arc::clone(&progress)));
         Self { source, target, options, routing, control, progress, journal, window: None, _watched: watched }
     }

@@ -105,8 +105,11 @@ impl Job {
     /// What ends the job, or this attempt at it. That the target cannot be followed any more does not.
     pub(super) async fn reverse_window(&self) -> Result<Ending> {
         let Some(window) = &self.window else { return Ok(Ending::Over) };
-        if self.journal.read(|state| state.cleaning || state.is_late || state.no_way_back.is_some()) {
+        if self.journal.read(|state| state.cleaning || state.is_late) {
             return Ok(Ending::Over);
+        }
+        if self.journal.read(|state| state.no_way_back.is_some()) {
+            return self.wait_out().await;
         }
         if self.journal.read(|state| state.window.is_none()) {
             let length = u64::try_from(window.length.as_millis()).unwrap_or(u64::MAX);
@@ -137,7 +140,10 @@ impl Job {
                 back.clean_up().await?;
                 Ok(Ending::RolledBack(rollback))
             }
-            Ok(Err(why)) => self.lose_way_back(why).await.map(|()| Ending::Over),
+            Ok(Err(why)) => {
+                self.lose_way_back(why).await?;
+                Ok(Ending::Over)
+            }
             Err(error) => self.survive(error, &back).await,
         }
     }
@@ -153,8 +159,24 @@ impl Job {
         self.lose_way_back(why.clone()).await?;
         match was_wanted {
             true => Err(Error::Undo { why }),
-            false => Ok(Ending::Over),
+            false => self.wait_out().await,
         }
+    }
+
+    /// Waits until a window without a way back would have been over. What ended the way back may be trouble at the target,
+    /// and what the source holds is the only other copy: nobody deletes that as long as somebody may want to look at it.
+    async fn wait_out(&self) -> Result<Ending> {
+        let (why, until) = self.journal.read(|state| (state.no_way_back.clone(), state.window));
+        if why.as_deref() == Some(WINDOW_CLOSED) {
+            return Ok(Ending::Over);
+        }
+        self.progress.undo(self.journal.read(Undo::of));
+        let mut gate = self.control.gate();
+        while until.is_some_and(|until| UnixMillis::now().0 < until) && gate.window() != WindowWish::Close {
+            gate.admit().await?;
+            sleep(PAUSE).await;
+        }
+        Ok(Ending::Over)
     }
 
     /// What is to become of the window now, if that is known.

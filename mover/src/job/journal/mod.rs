@@ -26,7 +26,8 @@ use replication::SlotSet;
 use snapshot::UnixMillis;
 
 use self::line::Chain;
-use crate::job::{Phase, Undo};
+use crate::endpoint::Endpoint;
+use crate::job::{JobOptions, Phase, Undo};
 use crate::record::{self, Slots};
 use crate::{Error, Result};
 
@@ -114,6 +115,19 @@ pub struct Course {
     pub arguments: Vec<String>,
     /// What file names in them are relative to.
     pub directory: PathBuf,
+}
+
+impl Course {
+    /// That of a job which nobody starts again.
+    pub(super) fn of(source: &Endpoint, target: &Endpoint, options: &JobOptions) -> Self {
+        Self {
+            source: source.address(),
+            target: target.address(),
+            slots: options.slots.clone(),
+            database: options.database,
+            ..Self::default()
+        }
+    }
 }
 
 impl Journal {
@@ -245,8 +259,11 @@ impl Journal {
     /// Has whoever runs it next end its reverse window at once.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Undo`] when it is being rolled back: some slots may be at the source again; [`Error::File`].
     pub async fn close_window(&self) -> Result<()> {
+        if self.read(|state| state.rolling_back) {
+            return Err(Error::Undo { why: "it is being rolled back, and may not stop half way".to_owned() });
+        }
         self.note(Entry::NoWayBack { why: WINDOW_CLOSED.to_owned() }).await
     }
 

@@ -134,7 +134,9 @@ async fn the_way_back_has_a_part_of_its_own() {
     drop((journal, back));
     let journal = Journal::open(&path).unwrap();
     assert_eq!(journal.way_back().read(|state| state.directories.clone()), [PathBuf::from("there")]);
-    journal.close_window().await.unwrap();
+    let error = journal.close_window().await.unwrap_err();
+    assert!(matches!(error, Error::Undo { .. }), "half way back: {error}");
+    journal.note(Entry::NoWayBack { why: WINDOW_CLOSED.to_owned() }).await.unwrap();
     let error = journal.roll_back().await.unwrap_err();
     assert!(matches!(error, Error::Undo { .. }) && error.to_string().contains(WINDOW_CLOSED), "{error}");
 }

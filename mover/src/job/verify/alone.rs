@@ -66,15 +66,8 @@ impl Verification {
         let target = Endpoint { database: options.database, ..target };
         let control = Control::new();
         control.set_limits(options.limits());
-        let course = Course {
-            source: source.address(),
-            target: target.address(),
-            slots: options.slots.clone(),
-            database: options.database,
-            ..Course::default()
-        };
         let progress = Arc::new(Progress::new(options.slots.len()));
-        let journal = Journal::volatile(course);
+        let journal = Journal::volatile(Course::of(&source, &target, &options));
         Self { source, target, options, recheck: RECHECK, named: NAMED, control, progress, journal }
     }
 
