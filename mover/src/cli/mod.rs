@@ -17,6 +17,7 @@ mod remote;
 mod requests;
 mod resume;
 mod routing;
+mod sides;
 mod signal;
 mod summary;
 mod verify;

@@ -9,36 +9,26 @@ use anyhow::{Context, Result, anyhow};
 use bytesize::ByteSize;
 use clap::Args;
 use clap::error::ErrorKind;
-use replication::{SlotCount, SlotSet};
+use replication::SlotCount;
 
+use crate::Error;
 use crate::cli::cutover::CutoverArgs;
-use crate::cli::endpoint::endpoint;
 use crate::cli::guard::StateArgs;
 use crate::cli::limits::LimitsArgs;
 use crate::cli::remote::RemoteArgs;
 use crate::cli::routing::{Course, Kind, RoutingArgs};
+use crate::cli::sides::SidesArgs;
 use crate::cli::signal::until_stopped;
 use crate::cli::{accident, display, jobs, requests, summary, usage};
 use crate::dialect::HyperLogLogPolicy;
-use crate::endpoint::Endpoint;
 use crate::job::journal::{self, Journal};
 use crate::job::{Cleanup, CutoverOptions, Job, JobOptions, ReverseWindow, Status, VerifyMode};
 use crate::routing::{Hooks, RoutingControl};
-use crate::{Error, Side};
 
 #[derive(Args, Debug)]
 pub(super) struct MoveArgs {
-    /// The Pika node that the slots leave, on this machine.
-    #[arg(long, value_name = "HOST:PORT")]
-    source: String,
-
-    /// The Redis (6 or newer) or Pika (4.0) that the slots go to.
-    #[arg(long, value_name = "HOST:PORT")]
-    target: String,
-
-    /// The slots to move, as in 1,5-9.
-    #[arg(long, value_name = "SLOTS")]
-    slots: SlotSet,
+    #[command(flatten)]
+    sides: SidesArgs,
 
     #[command(flatten)]
     routing: RoutingArgs,
@@ -87,14 +77,6 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "SIZE", default_value = "20GB")]
     spool_max: ByteSize,
 
-    /// The database: Codis' number, Pika's db<N>.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    database: u32,
-
-    /// Pika's default-slot-num.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    slot_count: u16,
-
     /// For how long `slotmover rollback` can undo it after the last switch: the target's changes are brought back to the
     /// source until then, and only then the move is done. 0s is not at all [default: 30m; manual routing, and hooks without
     /// `owner`: 0s]. It takes a Pika target whose files are on this machine; where it is otherwise that is told, and the
@@ -116,14 +98,6 @@ pub(super) struct MoveArgs {
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
 
-    /// A file that holds the source's password.
-    #[arg(long, value_name = "FILE")]
-    source_password_file: Option<PathBuf>,
-
-    /// A file that holds the target's password.
-    #[arg(long, value_name = "FILE")]
-    target_password_file: Option<PathBuf>,
-
     /// Ends with one JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -132,10 +106,10 @@ pub(super) struct MoveArgs {
 /// Begins a move, or goes on with the same one where it was stopped.
 pub(super) async fn run(args: MoveArgs) -> Result<ExitCode> {
     let course = journal::Course {
-        source: args.source()?.address(),
-        target: args.target()?.address(),
-        slots: args.slots.clone(),
-        database: args.database,
+        source: args.sides.source()?.address(),
+        target: args.sides.target()?.address(),
+        slots: args.sides.slots.clone(),
+        database: args.sides.database,
         arguments: arguments()?,
         directory: std::env::current_dir().context("there is no working directory")?,
     };
@@ -173,7 +147,7 @@ pub(super) async fn run_with(args: MoveArgs, mut journal: Journal) -> Result<Exi
         if let Some(Err(second)) = match &hooks {
             // What somebody asked for is no failure.
             _ if matches!(error, Error::Cancelled | Error::Stopped) => None,
-            Some(hooks) => Some(hooks.failed(&args.slots, &error.to_string()).await),
+            Some(hooks) => Some(hooks.failed(&args.sides.slots, &error.to_string()).await),
             None => None,
         } {
             eprintln!("{second}");
@@ -191,20 +165,12 @@ pub(super) async fn run_with(args: MoveArgs, mut journal: Journal) -> Result<Exi
 }
 
 impl MoveArgs {
-    fn source(&self) -> Result<Endpoint> {
-        endpoint(Side::Source, &self.source, self.source_password_file.as_deref())
-    }
-
-    fn target(&self) -> Result<Endpoint> {
-        endpoint(Side::Target, &self.target, self.target_password_file.as_deref())
-    }
-
     /// The job, once the fences of earlier moves are settled.
     async fn job(&self, journal: &Journal) -> Result<(Job, Option<Arc<Hooks>>)> {
-        let (source, target) = (self.source()?, self.target()?);
+        let (source, target) = (self.sides.source()?, self.sides.target()?);
         self.routing.check()?;
         let cutover = self.cutover.options(&self.routing)?;
-        let slot_count = SlotCount::new(self.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
+        let slot_count = self.sides.slot_count()?;
         let course = Course {
             source: source.address(),
             target: target.address(),
@@ -213,7 +179,7 @@ impl MoveArgs {
             max_lock: cutover.max_lock,
         };
         let options = self.options(cutover, slot_count)?;
-        self.state.settle(&course.source, &self.slots).await?;
+        self.state.settle(&course.source, &self.sides.slots).await?;
         let (control, hooks) = routing(&self.state, &self.routing, &course).await?;
         let job = Job::new(source, target, options, control);
         let length = self.reverse_window();
@@ -247,9 +213,9 @@ impl MoveArgs {
             Kind::Codis | Kind::Hooks => Cleanup::Delete,
         };
         Ok(JobOptions {
-            slots: self.slots.clone(),
+            slots: self.sides.slots.clone(),
             slot_count,
-            database: self.database,
+            database: self.sides.database,
             receiver: self.remote.options()?,
             rate: self.limits.speed().rate,
             command_rate: self.limits.speed().command_rate,

@@ -4,15 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use bytesize::ByteSize;
 use clap::Args;
 use clap::error::ErrorKind;
-use replication::{SlotCount, SlotSet};
 
-use crate::Side;
-use crate::cli::endpoint::endpoint;
 use crate::cli::r#move::memory;
+use crate::cli::sides::SidesArgs;
 use crate::cli::signal::until_stopped;
 use crate::cli::{display, summary, usage};
 use crate::dialect::HyperLogLogPolicy;
@@ -22,17 +20,8 @@ use crate::job::{JobOptions, Verification, VerifyMode};
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct VerifyArgs {
-    /// The Pika node on this machine.
-    #[arg(long, value_name = "HOST:PORT")]
-    source: String,
-
-    /// The Redis (6 or newer) or Pika (4.0) that should hold the same.
-    #[arg(long, value_name = "HOST:PORT")]
-    target: String,
-
-    /// The slots to compare, as in 1,5-9.
-    #[arg(long, value_name = "SLOTS")]
-    slots: SlotSet,
+    #[command(flatten)]
+    sides: SidesArgs,
 
     /// How much is compared: `full` (every key, and that the target has no others) or `sample=N` (about N keys, chosen
     /// evenly by a hash of their names; what only the target has is not looked for).
@@ -78,25 +67,9 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     leave_corrupt_names: bool,
 
-    /// The database: Codis' number, Pika's db<N>.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    database: u32,
-
-    /// Pika's default-slot-num.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    slot_count: u16,
-
     /// Where the checkpoint goes, on the file system of the source's data and dumps; beside its own when not given.
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
-
-    /// A file that holds the source's password.
-    #[arg(long, value_name = "FILE")]
-    source_password_file: Option<PathBuf>,
-
-    /// A file that holds the target's password.
-    #[arg(long, value_name = "FILE")]
-    target_password_file: Option<PathBuf>,
 
     /// Ends with one JSON object on standard output.
     #[arg(long)]
@@ -128,12 +101,9 @@ impl VerifyArgs {
         if self.mode == VerifyMode::Off {
             return Err(usage(ErrorKind::InvalidValue, "--mode off would compare nothing"));
         }
-        let source = endpoint(Side::Source, &self.source, self.source_password_file.as_deref())?;
-        let target = endpoint(Side::Target, &self.target, self.target_password_file.as_deref())?;
-        let slot_count = SlotCount::new(self.slot_count).ok_or_else(|| anyhow!("--slot-count must not be 0"))?;
         let options = JobOptions {
-            slot_count,
-            database: self.database,
+            slot_count: self.sides.slot_count()?,
+            database: self.sides.database,
             rate: self.rate,
             command_rate: self.command_rate,
             kind: self.kind,
@@ -143,8 +113,9 @@ impl VerifyArgs {
             leave_corrupt_names: self.leave_corrupt_names,
             verify: self.mode,
             work_dir: self.work_dir.as_deref().map(std::path::absolute).transpose()?,
-            ..JobOptions::new(self.slots.clone())
+            ..JobOptions::new(self.sides.slots.clone())
         };
+        let (source, target) = (self.sides.source()?, self.sides.target()?);
         Ok(Verification::new(source, target, options).recheck_for(self.recheck_for).naming(self.show))
     }
 }
