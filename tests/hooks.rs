@@ -99,6 +99,17 @@ async fn an_after_switch_that_fails_is_told_and_undoes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_an_owner_there_is_no_way_back() {
+    let scene = Hooked::start().await;
+    scene.unset("hooks/owner");
+    let refused = scene.command().args(&["--reverse-window", "1m"]).run();
+    assert!(refused.code == 2 && refused.stderr.contains("needs a hook `owner`"), "{refused:?}");
+    assert_eq!((scene.calls().len(), scene.target.client().number("DBSIZE")), (0, 0));
+    scene.command().run().assert_done();
+    scene.source.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hooks_that_cannot_run_are_refused_before_anything_is_copied() {
     let scene = Hooked::start().await;
     std::fs::remove_file(scene.path("hooks/lower")).unwrap();
