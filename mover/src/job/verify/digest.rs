@@ -54,6 +54,11 @@ impl Digest {
         Some(how)
     }
 
+    /// Whether the key expires some time.
+    pub(super) fn expires(&self) -> bool {
+        self.expire_at.is_some()
+    }
+
     /// That of a key that holds this and does not expire.
     #[cfg(test)]
     pub(super) fn of(body: &Body) -> Self {

@@ -42,6 +42,14 @@ impl Looked {
         how.or_else(|| (!self.is_settled).then_some(Difference::Unsettled))
     }
 
+    /// Whether time may end a difference: one side has let the key expire, the other has not yet.
+    pub(super) fn may_pass(&self) -> bool {
+        match (&self.source, &self.target) {
+            (Some(only), None) | (None, Some(only)) => only.expires(),
+            _ => false,
+        }
+    }
+
     /// The key and how it differs, if it does.
     pub(super) fn differing(self) -> Option<Differing> {
         Some(Differing { how: self.difference()?, key: self.key })
