@@ -16,6 +16,7 @@ mod damage;
 mod deltas;
 mod embedding;
 mod failure_table;
+mod far_target;
 mod fence_guard;
 mod file_systems;
 mod fuzz;

@@ -176,25 +176,25 @@ async fn a_window_is_gone_on_with_by_another_process() {
 }
 
 /// A job from a node with keys to an empty one that can be rolled back.
-struct Scene {
-    source: Source,
-    target: Target,
-    target_dir: PathBuf,
-    routing: Arc<Switchboard>,
-    control: Control,
-    progress: Arc<Progress>,
+pub(crate) struct Scene {
+    pub(crate) source: Source,
+    pub(crate) target: Target,
+    pub(crate) target_dir: PathBuf,
+    pub(crate) routing: Arc<Switchboard>,
+    pub(crate) control: Control,
+    pub(crate) progress: Arc<Progress>,
     running: Option<JoinHandle<Result<Report, Error>>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
-struct Target(Node);
+pub(crate) struct Target(Node);
 
 impl Target {
-    fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.0.addr()
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr())
     }
 }
@@ -213,24 +213,40 @@ impl Scene {
         back: impl FnOnce(&Arc<Switchboard>) -> Arc<dyn RoutingControl>,
         journal: Option<Journal>,
     ) -> Self {
+        let mut scene = Self::set_up().await;
+        let window = ReverseWindow { length, routing: back(&scene.routing) };
+        let job = job(&scene.source, scene.target.addr(), &scene.routing).with_reverse_window(window);
+        scene.run(match journal {
+            Some(journal) => job.with_journal(journal),
+            None => job,
+        });
+        scene
+    }
+
+    /// Both nodes, and no job yet.
+    pub(crate) async fn set_up() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let source = Source::start(&dir.path().join("source")).await;
         let target_dir = dir.path().join("target");
         let target = Target(Node::start(NodeConfig::new(&target_dir)).await.unwrap());
-        let routing = Arc::new(Switchboard::default());
-        let window = ReverseWindow { length, routing: back(&routing) };
-        let job = job(&source, target.addr(), &routing).with_reverse_window(window);
-        let job = match journal {
-            Some(journal) => job.with_journal(journal),
-            None => job,
-        };
-        let (control, progress) = (job.control(), job.progress());
-        let running = Some(tokio::spawn(job.run()));
-        Self { source, target, target_dir, routing, control, progress, running, _dir: dir }
+        let routing = Arc::default();
+        let idle = job(&source, target.addr(), &routing);
+        let (control, progress) = (idle.control(), idle.progress());
+        Self { source, target, target_dir, routing, control, progress, running: None, dir }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Begins a job.
+    pub(crate) fn run(&mut self, job: Job) {
+        (self.control, self.progress) = (job.control(), job.progress());
+        self.running = Some(tokio::spawn(job.run()));
     }
 
     /// Waits until the window is open.
-    async fn until_arrived(&self) {
+    pub(crate) async fn until_arrived(&self) {
         until("the window is open", || {
             let status = self.progress.status();
             status.phase == Phase::Watch && matches!(status.undo, Some(Undo::Possible { .. }))
@@ -238,13 +254,13 @@ impl Scene {
         .await;
     }
 
-    async fn end(mut self) -> (Result<Report, Error>, Self) {
+    pub(crate) async fn end(mut self) -> (Result<Report, Error>, Self) {
         let outcome = tokio::time::timeout(HANG, self.running.take().unwrap()).await;
         (outcome.expect("it hangs").unwrap(), self)
     }
 
     /// Nothing of ours is left at either node, and its settings are as before.
-    fn assert_tidy(&self) {
+    pub(crate) fn assert_tidy(&self) {
         self.source.assert_tidy();
         assert_eq!(left_behind(&self.target_dir), Vec::<PathBuf>::new());
         let (mut client, mut usual) = (self.target.client(), self.source.client());
@@ -255,7 +271,7 @@ impl Scene {
 }
 
 /// A change of each kind.
-fn write_new(client: &mut Client) {
+pub(crate) fn write_new(client: &mut Client) {
     for line in [
         "SET string:0 new",
         "APPEND string:1 more",
@@ -277,21 +293,31 @@ fn write_new(client: &mut Client) {
     }
 }
 
-fn course() -> Course {
+pub(crate) fn course() -> Course {
     Course { slots: SlotSet::all(SlotCount::CODIS), directory: Path::new(".").to_owned(), ..Course::default() }
 }
 
-fn window(routing: &Arc<Switchboard>, length: Duration) -> ReverseWindow {
+pub(crate) fn window(routing: &Arc<Switchboard>, length: Duration) -> ReverseWindow {
     ReverseWindow { length, routing: routing.reversed() }
 }
 
-fn job(source: &Source, target: SocketAddr, routing: &Arc<Switchboard>) -> Job {
+pub(crate) fn job(source: &Source, target: SocketAddr, routing: &Arc<Switchboard>) -> Job {
+    job_with(source, target, routing, |_| ())
+}
+
+pub(crate) fn job_with(
+    source: &Source,
+    target: SocketAddr,
+    routing: &Arc<Switchboard>,
+    change: impl FnOnce(&mut JobOptions),
+) -> Job {
     let mut options = JobOptions::new(SlotSet::all(SlotCount::CODIS));
     options.cutover.group = NonZeroUsize::MAX;
     options.cleanup = Cleanup::Delete;
+    change(&mut options);
     let ends = (endpoint(Side::Source, source.addr()), endpoint(Side::Target, target));
     Job::new(ends.0, ends.1, options, Arc::clone(routing) as _)
 }
 
 /// Longer than any test.
-const LONG: Duration = Duration::from_secs(3600);
+pub(crate) const LONG: Duration = Duration::from_secs(3600);

@@ -63,7 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["batch", "dialect", "endpoint"]),
     ("sink", &["batch", "dialect", "endpoint", "error", "wire"]),
     ("wire", &["batch"]),
-    ("receiver", &["batch", "dialect", "endpoint", "flow", "sink", "wire"]),
+    ("receiver", &["batch", "dialect", "endpoint", "flow", "sink", "source", "wire"]),
     ("job", &["batch", "dialect", "endpoint", "flow", "record", "routing", "sink", "source"]),
     ("sandbox", &["endpoint", "job", "routing"]),
     ("main", &[]),

@@ -79,8 +79,8 @@ pub(super) struct MoveArgs {
 
     /// For how long `slotmover rollback` can undo it after the last switch: the target's changes are brought back to the
     /// source until then, and only then the move is done. 0s is not at all [default: 30m; manual routing, and hooks without
-    /// `owner`: 0s]. It takes a Pika target whose files are on this machine; where it is otherwise that is told, and the
-    /// move is done at once.
+    /// `owner`: 0s]. It takes a Pika target whose files are on this machine, or a receiver that has them beside it; where
+    /// it is otherwise that is told, and the move is done at once.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     reverse_window: Option<Duration>,
 

@@ -13,7 +13,8 @@ use crate::wire::{ClientTls, Compression, Token};
 /// Through which receiver batches go.
 #[derive(Args, Debug)]
 pub(super) struct RemoteArgs {
-    /// The `slotmover receive` on the target's machine that batches go through; straight to the target when not given.
+    /// The `slotmover receive` on the target's machine that batches go through; straight to the target when not given. It
+    /// also reads the target's log out, for `--reverse-window`.
     #[arg(long, value_name = "HOST:PORT")]
     receiver: Option<String>,
 

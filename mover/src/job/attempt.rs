@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use replication::SlotSet;
-use replication::binlog::Spool;
 use tracing::info;
 
 use crate::flow::{Budget, Line, Throttle};
@@ -15,6 +14,7 @@ use crate::job::cutover::{Cutover, Fences, Outcome};
 use crate::job::follow::Follower;
 use crate::job::health::Health;
 use crate::job::journal::{Entry, Found, State};
+use crate::job::log::Log;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::job::snapshot::{self, Snapshot};
@@ -109,8 +109,8 @@ impl<'a> Attempt<'a> {
     async fn snapshot(&self) -> Result<Snapshot> {
         let Self { job, plan, .. } = self;
         match job.journal.read(|state| state.checkpoint.clone()) {
-            Some(taken) => Snapshot::reopen(taken, &plan.source, &job.options, &job.journal).await,
-            None => Snapshot::take(&plan.source, &job.options, &job.journal).await,
+            Some(taken) => Snapshot::reopen(taken, plan.local(), &job.options, &job.journal).await,
+            None => Snapshot::take(plan.local(), &job.options, &job.journal).await,
         }
     }
 
@@ -120,7 +120,7 @@ impl<'a> Attempt<'a> {
         let checkpoint = Arc::new(checkpoint);
         let known = Arc::new(Known::new());
         let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint));
-        let mut follower = Follower::new(plan, &spool, start, line, &known, job)?;
+        let mut follower = Follower::new(plan, Log::Here(spool), start, line, &known, job)?;
         job.progress.watch(line.watermark());
         let found = match reach {
             Some(reach) => {
@@ -139,7 +139,7 @@ impl<'a> Attempt<'a> {
         health.line_follows();
         // Its tables take memory, and nobody reads them any more.
         drop(checkpoint);
-        let (fence_ms, verify) = self.switch_all(&spool, &mut follower, health.throttle()).await?;
+        let (fence_ms, verify) = self.switch_all(&mut follower, health.throttle()).await?;
         Ok(Report {
             changes: follower.changes(),
             unknown_commands: follower.unknown(),
@@ -157,7 +157,6 @@ impl<'a> Attempt<'a> {
     /// Switches every slot that is followed, each behind a comparison of both sides.
     pub(super) async fn switch_all(
         &self,
-        spool: &Spool,
         follower: &mut Follower,
         throttle: &Arc<Throttle>,
     ) -> Result<(FenceReport, VerifyReport)> {
@@ -169,7 +168,7 @@ impl<'a> Attempt<'a> {
             follower.settle().await?;
             let mut again = None;
             if job.options.verify != VerifyMode::Off {
-                let (report, reverify) = self.verify(spool, follower, throttle).await?;
+                let (report, reverify) = self.verify(follower, throttle).await?;
                 verified.add(report);
                 again = Some(reverify);
             }
@@ -203,18 +202,23 @@ impl<'a> Attempt<'a> {
         Ok(found)
     }
 
-    /// Compares both sides by a checkpoint of this moment: whatever was written past the log until now is in it.
+    /// Compares both sides by a checkpoint of this moment: whatever was written past the log until now is in it. Where there
+    /// cannot be one, both sides are asked.
     async fn verify<'b>(
         &'b self,
-        spool: &'b Spool,
         follower: &mut Follower,
         throttle: &Arc<Throttle>,
     ) -> Result<(VerifyReport, Reverify<'b>)> {
         let Self { job, plan, .. } = self;
         job.enter(Phase::Verify).await?;
-        let recent = follower.alongside(snapshot::recent(&plan.source, &job.options, &job.journal)).await?;
-        let (from, recent) = (recent.info().offset, Arc::new(recent));
-        let verify = Verify::new(plan, spool, from, &recent, follower.slots(), job, throttle);
+        let (from, recent) = match &plan.local {
+            Some(local) => {
+                let recent = follower.alongside(snapshot::recent(local, &job.options, &job.journal)).await?;
+                (recent.info().offset, Some(Arc::new(recent)))
+            }
+            None => (follower.end().await?, None),
+        };
+        let verify = Verify::new(plan, from, recent, follower.slots(), job, throttle);
         let (report, again) = Box::pin(verify.run(follower)).await?;
         job.journal.note(Entry::Verified { keys: report.keys, repaired: report.repaired }).await?;
         Ok((report, again))

@@ -80,6 +80,10 @@ pub(super) async fn with_log_kept<T>(mut client: Client, journal: &Journal, work
 pub(super) async fn let_log_go(client: &mut Client, journal: &Journal) -> Result<()> {
     // Whoever has set another value, or started it anew, has restored it.
     let Some(before) = lowered(&client.setting(LOGS).await?) else { return Ok(()) };
+    let is_elsewhere = journal.read(|state| state.retained.as_ref().is_some_and(|kept| kept.is_mirror));
+    if is_elsewhere {
+        return client.change_setting(LOGS, &before).await;
+    }
     let logs = log_dir(client).await?;
     match claim_of_another(&logs, &journal.file_name())? {
         Some(claim) => {

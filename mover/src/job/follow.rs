@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use replication::binlog::{Spool, Tail};
+use replication::binlog::Tail;
 use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ use crate::job::dirty::Dirty;
 use crate::job::gauge::{Gauge, Work};
 use crate::job::journal::Place;
 use crate::job::late::LateWrites;
+use crate::job::log::Log;
 use crate::job::noted::Noted;
 use crate::job::plan::Plan;
 use crate::job::reach::Reach;
@@ -38,6 +39,7 @@ use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
 pub(super) struct Follower {
+    log: Log,
     tail: Tail,
     slots: SlotSet,
     slot_count: SlotCount,
@@ -73,14 +75,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(
-        plan: &Plan,
-        spool: &Spool,
-        start: Start,
-        line: &Line,
-        known: &Arc<Known>,
-        job: &Job,
-    ) -> Result<Self> {
+    pub(super) fn new(plan: &Plan, log: Log, start: Start, line: &Line, known: &Arc<Known>, job: &Job) -> Result<Self> {
         let options = &job.options;
         let (spool_max, progress) = (options.spool_max.as_u64(), Arc::clone(&job.progress));
         let gauge = Gauge::new(start.offset, spool_max, progress, Arc::clone(line.watermark()));
@@ -92,7 +87,8 @@ impl Follower {
         let reread = || source().against(plan.target.client()).taking_turns(large.clone());
         let readers = Readers::new((0..options.lanes).map(|_| (reread(), line.feed())), &gauge.at_source());
         let mut follower = Self {
-            tail: Tail::open_spooled(spool, start.offset)?,
+            tail: log.tail(start.offset)?,
+            log,
             slots: start.slots,
             slot_count: options.slot_count,
             dirty: Dirty::default(),
@@ -171,9 +167,9 @@ impl Follower {
         tokio::try_join!(source.ping(), target.ping()).map(drop)
     }
 
-    /// Reads on in the log. How many keys of these slots were written since the last drain; behind a fence there are none.
-    pub(super) async fn strays(&mut self, slots: &SlotSet) -> Result<usize> {
-        let end = self.end()?;
+    /// Reads on in the log, up to `end`. How many keys of these slots were written since the last drain; behind a fence
+    /// there are none.
+    pub(super) async fn strays(&mut self, slots: &SlotSet, end: BinlogOffset) -> Result<usize> {
         while self.tail.position() < end && !self.collect(usize::MAX).await?.1 {}
         Ok(self.dirty.keys().filter(|key| slots.contains(self.slot_count.slot_of(key))).count())
     }
@@ -181,7 +177,8 @@ impl Follower {
     /// Notes every key of these slots that was written since the last drain as written too late, for the slots were
     /// switched without it.
     pub(super) async fn note_strays(&mut self, slots: &SlotSet) -> Result<()> {
-        if self.strays(slots).await? > 0 {
+        let end = self.end().await?;
+        if self.strays(slots, end).await? > 0 {
             let position = self.tail.position();
             for key in self.dirty.remove(|key| slots.contains(self.slot_count.slot_of(key))) {
                 self.late.note(&key, position);
@@ -214,8 +211,13 @@ impl Follower {
     }
 
     /// The end of the log now.
-    pub(super) fn end(&self) -> Result<BinlogOffset> {
-        Ok(self.tail.end()?)
+    pub(super) async fn end(&mut self) -> Result<BinlogOffset> {
+        self.log.end().await
+    }
+
+    /// The log from here on, for whoever reads it once more.
+    pub(super) fn log_from(&self, from: BinlogOffset) -> Result<Tail> {
+        self.log.tail(from)
     }
 
     /// Rounds until one leaves nothing: the target is as far behind as that round took.
@@ -299,6 +301,7 @@ impl Follower {
         // What the copy has handed over by now lands before what is sent from here on.
         let places = self.reach.as_ref().map(|reach| reach.places());
         self.gauge.begin();
+        self.log.fetch().await?;
         let (changes, at_end) = self.collect(self.full()).await?;
         let wanted = self.take_due();
         let read = wanted.len();
@@ -345,7 +348,7 @@ impl Follower {
             // The target is asked about these, so it must have what was sent before.
             self.land(self.watermark.mark()).await?;
         }
-        let from = self.end()?;
+        let from = self.end().await?;
         let Self { readers, gauge, tail, changes, dirty, reach, .. } = self;
         gauge.reads(readers.needed(wanted.len()));
         let (again, unsettled) = readers.read(wanted, || gauge.look(tail, work(*changes, dirty, reach))).await?;
@@ -361,7 +364,7 @@ impl Follower {
         }
         let keys: Vec<&Bytes> = unsettled.iter().map(Unsettled::key).collect();
         self.readers.wait_for_writers(&keys).await?;
-        let until = self.end()?;
+        let until = self.end().await?;
         self.waiting.add(unsettled, from, until, &mut self.dirty);
         Ok(())
     }

@@ -23,6 +23,7 @@ mod health;
 pub mod journal;
 mod late;
 mod life;
+mod log;
 mod noted;
 mod options;
 mod plan;
@@ -65,6 +66,7 @@ use crate::endpoint::Endpoint;
 use crate::flow::Control;
 use crate::job::journal::{Course, Entry, Journal};
 use crate::routing::RoutingControl;
+use crate::sink::ReceiverOptions;
 
 /// A move of some slots from one node to another.
 pub struct Job {
@@ -76,6 +78,8 @@ pub struct Job {
     progress: Arc<Progress>,
     journal: Arc<Journal>,
     window: Option<ReverseWindow>,
+    /// Who reads the source's log out where its files are not here, as they may be on a way back.
+    log_reader: Option<ReceiverOptions>,
     /// What undoes a job has none: whoever watches the job watches it as well.
     _watched: Option<Watched>,
 }
@@ -93,7 +97,18 @@ impl Job {
         control.set_limits(options.limits());
         let journal = Arc::new(Journal::volatile(Course::of(&source, &target, &options)));
         let watched = Some(Watched(Arc::clone(&progress)));
-        Self { source, target, options, routing, control, progress, journal, window: None, _watched: watched }
+        Self {
+            source,
+            target,
+            options,
+            routing,
+            control,
+            progress,
+            journal,
+            window: None,
+            log_reader: None,
+            _watched: watched,
+        }
     }
 
     /// The handle to pause or cancel it, to change its limits, and to postpone its switch.

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What must be so before the first byte moves.
 
-use crate::Result;
 use crate::dialect::Dialect;
 use crate::endpoint::Endpoint;
 use crate::job::journal::{Entry, Holding};
 use crate::job::{Job, JobOptions};
-use crate::sink::{Receiver, Sink, Target};
-use crate::source::Local;
+use crate::sink::{Receiver, RemoteLog, Sink, Target};
+use crate::source::{Local, Node};
+use crate::{Error, Result};
 use replication::SlotSet;
 
 /// Both sides, looked at and found fit.
 pub(super) struct Plan {
-    pub(super) source: Local,
+    pub(super) source: Node,
+    /// The source's files. Only on a way back they may be elsewhere: then a receiver reads the log out.
+    pub(super) local: Option<Local>,
     pub(super) target: Target,
     /// What stands before the target, where it is.
     pub(super) receiver: Option<Receiver>,
@@ -21,16 +23,23 @@ pub(super) struct Plan {
 impl Plan {
     /// Checks everything that can be known.
     pub(super) async fn make(job: &Job) -> Result<Self> {
-        let plan = Self::of_sides(&job.source, &job.target, &job.options).await?;
+        let (source, target) = Self::sides(&job.source, &job.target, &job.options).await?;
+        let local = job.files(&source).await?;
         let receiver = match &job.options.receiver {
-            Some(receiver) => Some(Receiver::connect(receiver.clone(), &plan.target, job.attempt_number()).await?),
+            Some(receiver) => Some(Receiver::connect(receiver.clone(), &target, job.attempt_number()).await?),
             None => None,
         };
-        Ok(Self { receiver, ..plan })
+        Ok(Self { source, local, target, receiver })
     }
 
     /// Both sides alone, straight.
     pub(super) async fn of_sides(source: &Endpoint, target: &Endpoint, options: &JobOptions) -> Result<Self> {
+        let (source, target) = Self::sides(source, target, options).await?;
+        let local = Some(Local::of(source.clone()).await?);
+        Ok(Self { source, local, target, receiver: None })
+    }
+
+    async fn sides(source: &Endpoint, target: &Endpoint, options: &JobOptions) -> Result<(Node, Target)> {
         let beyond = options.slots.last().filter(|last| last.number() >= options.slot_count.get());
         if let Some(slot) = beyond {
             let what = format!("it has {} slots, none of the number {slot}", options.slot_count);
@@ -39,14 +48,22 @@ impl Plan {
         if source.address() == target.address() {
             return Err(target.unfit("it is the source", "name another node as the target"));
         }
-        let source = Local::connect(source, options.slot_count).await?;
+        let source = Node::connect(source, options.slot_count).await?;
         let target = Target::connect(target, options.slot_count, options.hyperloglog).await?;
         // One server may have two addresses, and emptying the target's slots would then empty the source's.
         if source.run() == target.run() && !source.run().is_empty() {
             let what = "it is the source by another address";
             return Err(target.endpoint().unfit(what, "name another node as the target"));
         }
-        Ok(Self { source, target, receiver: None })
+        Ok((source, target))
+    }
+
+    /// The source's files.
+    ///
+    /// # Panics
+    /// On a way back.
+    pub(super) fn local(&self) -> &Local {
+        self.local.as_ref().expect("nothing but a way back goes without the source's files")
     }
 
     /// Makes the slots at the target ours: it must not hold anything of them, or what it holds is deleted. What an attempt
@@ -100,5 +117,31 @@ impl Plan {
         }
         job.journal.note(Entry::Connected { connections }).await?;
         Ok(sinks)
+    }
+}
+
+impl Job {
+    /// The files of its source; none where a receiver reads the log out instead.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`](crate::Error::Unfit) when there is neither.
+    pub(super) async fn files(&self, source: &Node) -> Result<Option<Local>> {
+        match Local::of(source.clone()).await {
+            Ok(local) => Ok(Some(local)),
+            // Another node's files may lie where the source says that its own are, on its machine.
+            Err(Error::Unfit { .. } | Error::File { .. } | Error::Binlog(_)) if self.log_reader.is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The log of its source, as a receiver there reads it out.
+    ///
+    /// # Errors
+    /// What the receiver says, and [`Error::Undo`] when there is none.
+    pub(super) async fn remote_log(&self, source: &Node) -> Result<RemoteLog> {
+        let Some(reader) = &self.log_reader else {
+            return Err(Error::Undo { why: format!("the files of the {} are elsewhere", self.source.side) });
+        };
+        RemoteLog::connect(reader.clone(), source.client(), self.options.slot_count, self.attempt_number()).await
     }
 }

@@ -5,15 +5,18 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use replication::BinlogOffset;
 use replication::binlog::Spool;
 use snapshot::Checkpoint;
 use tracing::{info, warn};
 
 use crate::endpoint::Client;
 use crate::job::journal::{Entry, Journal, Node, Retained, Taken};
-use crate::job::{JobOptions, borrowed};
+use crate::job::log::Log;
+use crate::job::plan::Plan;
+use crate::job::{Job, JobOptions, borrowed};
 use crate::record::Offset;
-use crate::source::{Local, own_dumps};
+use crate::source::{Local, Node as PikaNode, own_dumps};
 use crate::{Error, Result};
 
 /// A checkpoint that is open, and the log from there on.
@@ -74,16 +77,45 @@ pub(super) async fn retain(node: &Local, options: &JobOptions, journal: &Journal
     let spool = directory(options, &log.with_file_name(""), journal).await?;
     let offset = node.end()?;
     Spool::create(log, &spool, offset.file)?;
-    journal.note(Entry::Retained { spool, offset: Offset(offset) }).await
+    journal.note(Entry::Retained { spool, offset: Offset(offset), is_mirror: false }).await
 }
 
-/// Opens what is held of a log, and has the node keep it as before: it may have been restarted.
+/// The same for a node on another machine, whose log is known to end at `end` or later: a mirror of it is made here when it
+/// is followed.
+///
+/// # Errors
+/// When the node refuses.
+pub(super) async fn retain_remote(
+    node: &PikaNode,
+    end: BinlogOffset,
+    options: &JobOptions,
+    journal: &Journal,
+) -> Result<()> {
+    discard(journal).await?;
+    // There is no claim beside it: its directories are out of reach.
+    borrowed::keep_log(&mut node.client(), journal).await?;
+    let of_journal = journal.path().and_then(|path| path.parent().map(Path::to_owned));
+    let mirror = directory(options, &of_journal.unwrap_or_else(std::env::temp_dir), journal).await?.join("mirror");
+    journal.note(Entry::Retained { spool: mirror, offset: Offset(end), is_mirror: true }).await
+}
+
+/// Opens what is held of the log that a way back follows, and has the node keep it as before: it may have been restarted.
 ///
 /// # Errors
 /// When it cannot be used any more, or when the node refuses.
-pub(super) async fn retained(kept: &Retained, node: &Local, journal: &Journal) -> Result<Spool> {
-    borrowed::keep_log(&mut node.client(), journal).await?;
-    Ok(Spool::create(&node.layout().log, &kept.spool, kept.offset.file)?)
+pub(super) async fn retained(kept: &Retained, plan: &Plan, job: &Job) -> Result<Log> {
+    borrowed::keep_log(&mut plan.source.client(), &job.journal).await?;
+    match (kept.is_mirror, &plan.local) {
+        (false, Some(local)) => Ok(Log::Here(Spool::create(&local.layout().log, &kept.spool, kept.offset.file)?)),
+        (false, None) => {
+            Err(Error::Undo { why: format!("the files of the {} are not here any more", job.source.side) })
+        }
+        (true, _) => {
+            // What was brought back need not be read out again.
+            let from = job.journal.read(|state| state.followed).unwrap_or(kept.offset);
+            Log::mirrored(job.remote_log(&plan.source).await?, kept.spool.clone(), from).await
+        }
+    }
 }
 
 /// A further checkpoint, which has all that was written by now, past the log as well. The one before it of this kind is
@@ -108,7 +140,7 @@ async fn claim_log(source: &Local, options: &JobOptions, journal: &Journal) -> R
         }
         made => drop(made?),
     }
-    borrowed::keep_log(&mut source.client(), journal).await
+    borrowed::keep_log(&mut source.node().client(), journal).await
 }
 
 fn is_forbidden(fault: &io::Error) -> bool {
@@ -167,7 +199,7 @@ pub(super) async fn discard(journal: &Journal) -> Result<()> {
 
 /// Takes a dump under a prefix of our own and links it to `to`.
 async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
-    let (mut client, dumps) = (source.client(), source.layout().dump.clone());
+    let (mut client, dumps) = (source.node().client(), source.layout().dump.clone());
     journal.note(Entry::Dumps { path: dumps, prefix: format!("{}-", journal.file_name()) }).await?;
     let prefix = borrowed::own_prefix(&mut client, journal).await?;
     let dump = source.save(&prefix).await;

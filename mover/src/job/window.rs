@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replication::binlog::Spool;
 use snapshot::UnixMillis;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -21,12 +20,13 @@ use crate::job::attempt::{Attempt, NOT_FINISHED, Rig};
 use crate::job::borrowed::with_log_kept;
 use crate::job::follow::Follower;
 use crate::job::journal::{Entry, State, WINDOW_CLOSED};
+use crate::job::log::Log;
 use crate::job::plan::Plan;
-use crate::job::snapshot::{retain, retained};
+use crate::job::snapshot::{retain, retain_remote, retained};
 use crate::job::start::Start;
 use crate::job::{CutoverOptions, Job, JobOptions, Phase, RollbackReport, Undo, worse};
 use crate::routing::{Owner, RoutingControl};
-use crate::source::{Known, Local};
+use crate::source::{Known, Node};
 use crate::{Error, Remedy, Result};
 
 /// For how long a job can be rolled back after its last switch, and who sends the clients back.
@@ -67,6 +67,7 @@ impl Job {
             progress: Arc::clone(&self.progress),
             journal: Arc::new(self.journal.way_back()),
             window: None,
+            log_reader: self.options.receiver.clone(),
             _watched: None,
         }
     }
@@ -93,8 +94,14 @@ impl Job {
         if plan.target.dialect() != Dialect::Pika {
             return self.lose_way_back("the target is no Pika: it has no log to be followed".to_owned()).await;
         }
-        match back.keep_log().await {
-            Err(error) if error.remedy() != Remedy::Resume => self.lose_way_back(reason(error)).await,
+        match back.keep_log(self).await {
+            Err(error) if error.remedy() != Remedy::Resume => {
+                let hint = match self.options.receiver {
+                    None if matches!(error, Error::Unfit { .. }) => "; a receiver beside it could read its log out",
+                    _ => "",
+                };
+                self.lose_way_back(format!("{}{hint}", reason(error))).await
+            }
             kept => kept,
         }
     }
@@ -205,9 +212,16 @@ impl Job {
         self.journal.note(Entry::NoWayBack { why }).await
     }
 
-    async fn keep_log(&self) -> Result<()> {
-        let node = Local::connect(&self.source, self.options.slot_count).await?;
-        retain(&node, &self.options, &self.journal).await
+    /// Has its source, the target of `there`, keep its log.
+    async fn keep_log(&self, there: &Self) -> Result<()> {
+        let node = Node::connect(&self.source, self.options.slot_count).await?;
+        match self.files(&node).await? {
+            Some(local) => retain(&local, &self.options, &self.journal).await,
+            None => {
+                let end = self.remote_log(&node).await?.end();
+                retain_remote(&node, end, &there.options, &self.journal).await
+            }
+        }
     }
 }
 
@@ -217,17 +231,17 @@ impl Attempt<'_> {
         let kept = self.job.journal.read(|state| state.retained.clone());
         let kept = kept.ok_or_else(|| Error::Undo { why: "the target's log was not kept".to_owned() })?;
         self.plan.target.outlive(&self.job.journal.read(|state| state.connections.clone())).await?;
-        let spool = retained(&kept, &self.plan.source, &self.job.journal).await?;
+        let log = retained(&kept, &self.plan, self.job).await?;
         let health = self.health().await?;
         let rig = self.rig(health).await?;
-        let outcome = Box::pin(self.follow_back(job, &spool, &rig)).await;
+        let outcome = Box::pin(self.follow_back(job, log, &rig)).await;
         rig.end(outcome).await
     }
 
-    async fn follow_back(&self, job: &Job, spool: &Spool, rig: &Rig) -> Result<Result<RollbackReport, String>> {
+    async fn follow_back(&self, job: &Job, log: Log, rig: &Rig) -> Result<Result<RollbackReport, String>> {
         let (back, known) = (self.job, Arc::new(Known::new()));
         let start = back.journal.read(|state| self.start(state));
-        let mut follower = Follower::new(&self.plan, spool, start, &rig.line, &known, back)?;
+        let mut follower = Follower::new(&self.plan, log, start, &rig.line, &known, back)?;
         back.progress.watch(rig.line.watermark());
         rig.health.line_follows();
         loop {
@@ -245,7 +259,7 @@ impl Attempt<'_> {
             self.check_owners().await?;
             back.routing.prepare(&self.slots).await?;
         }
-        let outcome = self.switch_all(spool, &mut follower, rig.health.throttle()).await;
+        let outcome = self.switch_all(&mut follower, rig.health.throttle()).await;
         let finished = if prepared { back.routing.finish().await } else { Ok(()) };
         let (fence_ms, verify) = worse(outcome, finished, NOT_FINISHED)?;
         Ok(Ok(RollbackReport { changes: follower.changes(), fence_ms, verify }))

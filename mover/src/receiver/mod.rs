@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The agent on the target's machine: takes batches from senders and applies them over the loopback.
+//! The agent on the target's machine: takes batches from senders and applies them over the loopback, and reads the target's
+//! log out to those who would undo a move.
 //!
 //! ```text
 //!  sender ══frames══▶ read ─▶ Batch ─▶ apply ─▶ target        one session per connection, in step with its own sink
@@ -12,6 +13,7 @@
 
 mod crowd;
 mod lineage;
+mod readout;
 mod session;
 mod status;
 mod warnings;

@@ -17,6 +17,7 @@ use crate::batch::Batch;
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::{Budget, Share};
 use crate::receiver::crowd::Place;
+use crate::receiver::readout::Readout;
 use crate::receiver::{Shared, lineage};
 use crate::sink::{Answers, Outlet, RedisSink, Sink};
 use crate::wire::{self, Arrived, Failure, Hello, Incoming, Reader, Refusal, Welcome, Writer};
@@ -28,8 +29,8 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         greeted = greet(&shared, stream) => greeted.map_err(|end| end.to_string()),
         () = place.lost() => Err("too many others came before it had shown who it is".to_owned()),
     };
-    let session = match greeted {
-        Ok(session) => session,
+    let (hello, served) = match greeted {
+        Ok(greeted) => greeted,
         Err(what) => {
             shared.status.refused.fetch_add(1, Ordering::Relaxed);
             return shared.warnings.warn(|| format!("the connection from {peer} was not taken: {what}"));
@@ -37,16 +38,26 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     };
     drop(place);
     shared.status.senders.fetch_add(1, Ordering::Relaxed);
-    info!(%peer, job = format!("{:016x}", session.hello.job), "a sender");
-    match session.run(&shared).await {
+    info!(%peer, job = format!("{:016x}", hello.job), "a sender");
+    let ended = match served {
+        Served::Batches(session) => session.run(&shared).await,
+        Served::Log(readout) => readout.run(shared.stopping.subscribe()).await,
+    };
+    match ended {
         Ok(()) => info!(%peer, "the sender is done"),
         Err(end) => shared.warnings.warn(|| format!("the connection from {peer} ended: {end}")),
     }
 }
 
-/// A connection that has been greeted, and one to the target of its own.
+/// What a connection that has been greeted is for.
+enum Served {
+    Batches(Box<Session>),
+    Log(Box<Readout>),
+}
+
+/// A connection that brings batches, and one to the target of its own.
 struct Session {
-    hello: Hello,
+    job: u64,
     is_compressed: bool,
     reader: Reader,
     writer: Writer,
@@ -56,7 +67,7 @@ struct Session {
 
 /// Why a session ended before its sender was done.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     /// What the sender sent was not taken.
     #[error(transparent)]
     Sender(#[from] wire::Error),
@@ -71,62 +82,73 @@ enum End {
     Outlived,
 }
 
-async fn greet(shared: &Shared, stream: TcpStream) -> Result<Session, End> {
+async fn greet(shared: &Shared, stream: TcpStream) -> Result<(Hello, Served), End> {
     let options = &shared.options;
     let accepted = timeout(GREETING, wire::accepted(stream, options.tls.as_ref())).await;
     let (mut reader, mut writer) = match accepted {
         Ok(halves) => halves.map_err(wire::Error::Io)?,
         Err(_) => return Err(wire::Error::Silent(GREETING).into()),
     };
-    let token = options.token.as_ref();
-    let hello = wire::challenge(&mut reader, &mut writer, token).await?;
+    let hello = wire::challenge(&mut reader, &mut writer, options.token.as_ref()).await?;
     if *shared.stopping.borrow() {
         wire::refuse(&mut writer, &Refusal::Stopping).await?;
         return Err(End::Stopping);
     }
-    let policy = match hello.raw_hyperloglogs {
-        true => HyperLogLogPolicy::Raw,
-        false => HyperLogLogPolicy::Refuse,
-    };
-    let earlier = shared.lineage.end_earlier(hello.job).await;
-    let connected = async {
-        let mut target = shared.target(hello.database, policy).await?;
-        target.outlive(&earlier).await?;
-        let run_id = target.client().info("server").await?.get("run_id").map(str::to_owned);
-        Ok::<_, Error>((target.sink().await?, target.dialect(), run_id))
-    };
-    let (sink, dialect, run_id) = match connected.await {
-        Ok(connected) => connected,
-        Err(error) => {
-            wire::refuse(&mut writer, &Refusal::Target(Failure::of(&error))).await?;
-            return Err(error.into());
+    let served = match hello.log_of_slots {
+        Some(slots) => {
+            Readout::begin(shared, &hello, slots, reader, writer).await.map(|readout| Served::Log(Box::new(readout)))
         }
+        None => Session::begin(shared, &hello, reader, writer).await.map(|session| Served::Batches(Box::new(session))),
     };
-    let welcome = Welcome {
-        version: hello.versions.1,
-        compression: wire::agreed_compression(&hello),
-        dialect: dialect.to_string(),
-        target: options.target.address(),
-        run_id,
-        batch_max: shared.batch_max(),
-    };
-    wire::accept(&mut writer, token, &hello, &welcome).await?;
-    let place = shared.lineage.enter(hello.job, sink.local_addr().to_string());
-    Ok(Session { hello, is_compressed: welcome.compression.is_some(), reader, writer, sink, place })
+    Ok((hello, served?))
 }
 
 impl Session {
-    async fn run(self, shared: &Shared) -> Result<(), End> {
-        let Self { hello, is_compressed, reader, mut writer, sink, mut place } = self;
+    async fn begin(shared: &Shared, hello: &Hello, reader: Reader, mut writer: Writer) -> Result<Self, End> {
+        let options = &shared.options;
+        let policy = match hello.raw_hyperloglogs {
+            true => HyperLogLogPolicy::Raw,
+            false => HyperLogLogPolicy::Refuse,
+        };
+        let earlier = shared.lineage.end_earlier(hello.job).await;
+        let connected = async {
+            let mut target = shared.target(hello.database, policy).await?;
+            target.outlive(&earlier).await?;
+            let run_id = target.client().info("server").await?.get("run_id").map(str::to_owned);
+            Ok::<_, Error>((target.sink().await?, target.dialect(), run_id))
+        };
+        let (sink, dialect, run_id) = match connected.await {
+            Ok(connected) => connected,
+            Err(error) => {
+                wire::refuse(&mut writer, &Refusal::Target(Failure::of(&error))).await?;
+                return Err(error.into());
+            }
+        };
+        let welcome = Welcome {
+            version: hello.versions.1,
+            compression: wire::agreed_compression(hello),
+            dialect: dialect.to_string(),
+            target: options.target.address(),
+            run_id,
+            batch_max: shared.batch_max(),
+            log_end: None,
+        };
+        wire::accept(&mut writer, options.token.as_ref(), hello, &welcome).await?;
+        let place = shared.lineage.enter(hello.job, sink.local_addr().to_string());
+        Ok(Self { job: hello.job, is_compressed: welcome.compression.is_some(), reader, writer, sink, place })
+    }
+
+    async fn run(self: Box<Self>, shared: &Shared) -> Result<(), End> {
+        let Self { job, is_compressed, reader, mut writer, sink, mut place } = *self;
         let window = Budget::new(sink.window());
         let (outlet, answers) = Box::new(sink).split();
         let traffic = Arc::clone(&shared.status.traffic);
-        let mut incoming = Incoming::new(reader, hello.job, shared.batch_max(), is_compressed, traffic);
+        let mut incoming = Incoming::new(reader, job, shared.batch_max(), is_compressed, traffic);
         // One decoded batch waits while one is applied; their memory is in the budget.
         let (decoded, batches) = channel(1);
         // The window bounds what stands in here.
         let (unanswered, sent) = unbounded_channel();
-        let mut landed = Landed { writer: &mut writer, job: hello.job, sequence: 0 };
+        let mut landed = Landed { writer: &mut writer, job, sequence: 0 };
         let work = async {
             tokio::try_join!(
                 read(&mut incoming, &shared.budget, decoded, shared.stopping.subscribe()),
@@ -151,7 +173,7 @@ impl Session {
             End::Stopping | End::Outlived => Failure::Stopping,
         };
         // A sender that is gone cannot be told.
-        let told = wire::fail(&mut writer, hello.job, sequence, &failure).await.is_ok();
+        let told = wire::fail(&mut writer, job, sequence, &failure).await.is_ok();
         if told && writer.shutdown().await.is_ok() {
             linger(&mut incoming.into_reader()).await;
         }

@@ -6,6 +6,7 @@ mod compare;
 mod count;
 mod former;
 mod hyperloglog;
+mod log;
 mod pipe;
 mod receiver;
 mod redis;
@@ -15,6 +16,7 @@ pub mod reply;
 mod rope;
 
 pub use compare::{Judge, KeyScan, Portion, Questions};
+pub use log::RemoteLog;
 pub use receiver::{Receiver, ReceiverOptions, RemoteSink};
 pub use redis::{RedisSink, Target};
 pub use replicas::Behind;

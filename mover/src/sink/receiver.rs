@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::batch::{Batch, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy};
-use crate::endpoint::{CONNECT_TIMEOUT, Endpoint};
+use crate::endpoint::{CONNECT_TIMEOUT, Client, Endpoint};
 use crate::sink::{Answers, Outlet, Sink, Target, count};
 use crate::wire::{
     self, Answer, ClientTls, Compression, Failure, Outgoing, Reader, Refusal, Terms, Token, Traffic, Writer,
@@ -54,27 +54,12 @@ impl Receiver {
             database: target.endpoint().database,
             raw_hyperloglogs,
             compresses: options.compression != Compression::Off,
+            log_of_slots: None,
         };
-        let receiver = Self { options, terms, dialect: target.dialect(), traffic: Arc::default() };
-        let (_, welcome) = receiver.greet().await?;
-        let run_id = target.client().info("server").await?.get("run_id").map(str::to_owned);
-        if run_id != welcome.run_id || target.dialect().to_string() != welcome.dialect {
-            let what = format!(
-                "its target {}, a {}, is another server than the target at {}",
-                welcome.target,
-                welcome.dialect,
-                target.endpoint().address()
-            );
-            return Err(receiver
-                .options
-                .endpoint
-                .unfit(what, "name the receiver of this target, or the target of this receiver"));
-        }
-        if run_id.is_none() {
-            warn!("the target does not say who it is, so it may not be the receiver's");
-        }
-        info!(receiver = receiver.options.endpoint.address(), target = welcome.target, "the receiver is ready");
-        Ok(receiver)
+        let (_, welcome) = options.greet(&terms).await?;
+        options.check(&welcome, target.client(), target.dialect()).await?;
+        info!(receiver = options.endpoint.address(), target = welcome.target, "the receiver is ready");
+        Ok(Self { options, terms, dialect: target.dialect(), traffic: Arc::default() })
     }
 
     /// A new connection for batches.
@@ -82,7 +67,7 @@ impl Receiver {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn sink(&self) -> Result<RemoteSink> {
-        let ((reader, writer), welcome) = self.greet().await?;
+        let ((reader, writer), welcome) = self.options.greet(&self.terms).await?;
         let compression = match welcome.compression {
             Some(_) => self.options.compression,
             None => Compression::Off,
@@ -101,9 +86,12 @@ impl Receiver {
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
+}
 
-    async fn greet(&self) -> Result<((Reader, Writer), wire::Welcome)> {
-        let ReceiverOptions { endpoint, token, tls, .. } = &self.options;
+impl ReceiverOptions {
+    /// A new connection, and what the receiver says to it.
+    pub(super) async fn greet(&self, terms: &Terms) -> Result<((Reader, Writer), wire::Welcome)> {
+        let Self { endpoint, token, tls, .. } = self;
         let connected = timeout(CONNECT_TIMEOUT, async {
             let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
             wire::connected(stream, &endpoint.host, tls.as_ref()).await
@@ -112,14 +100,32 @@ impl Receiver {
             Ok(halves) => halves.map_err(|fault| endpoint.refused(fault.to_string()))?,
             Err(_) => return Err(endpoint.refused(format!("no answer in {CONNECT_TIMEOUT:?}"))),
         };
-        match wire::introduce(&mut reader, &mut writer, token.as_ref(), &self.terms).await {
+        match wire::introduce(&mut reader, &mut writer, token.as_ref(), terms).await {
             Ok(welcome) => Ok(((reader, writer), welcome)),
             Err(error) => Err(self.unwelcome(error)),
         }
     }
 
+    /// That the receiver writes to this server.
+    pub(super) async fn check(&self, welcome: &wire::Welcome, mut server: Client, dialect: Dialect) -> Result<()> {
+        let run_id = server.info("server").await?.get("run_id").map(str::to_owned);
+        if run_id != welcome.run_id || dialect.to_string() != welcome.dialect {
+            let what = format!(
+                "its target {}, a {}, is another server than the target at {}",
+                welcome.target,
+                welcome.dialect,
+                server.endpoint().address()
+            );
+            return Err(self.endpoint.unfit(what, "name the receiver of this target, or the target of this receiver"));
+        }
+        if run_id.is_none() {
+            warn!("the target does not say who it is, so it may not be the receiver's");
+        }
+        Ok(())
+    }
+
     fn unwelcome(&self, error: wire::Error) -> Error {
-        let endpoint = &self.options.endpoint;
+        let endpoint = &self.endpoint;
         let (side, address) = (endpoint.side, endpoint.address());
         match error {
             wire::Error::Refused(Refusal::Target(failure)) => failure.into_error(&address),

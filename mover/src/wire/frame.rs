@@ -47,11 +47,27 @@ pub(super) enum Kind {
     Ack = 6,
     /// This batch was not done, and no other one will be.
     Failure = 7,
+    /// A part of the target's log is wanted.
+    Wanted = 8,
+    /// What it is.
+    Part = 9,
+    /// Its bytes.
+    Bytes = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Challenge, Self::Hello, Self::Welcome, Self::Refusal, Self::Batch, Self::Ack, Self::Failure];
+    const ALL: [Self; 10] = [
+        Self::Challenge,
+        Self::Hello,
+        Self::Welcome,
+        Self::Refusal,
+        Self::Batch,
+        Self::Ack,
+        Self::Failure,
+        Self::Wanted,
+        Self::Part,
+        Self::Bytes,
+    ];
 }
 
 impl Header {

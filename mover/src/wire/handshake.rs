@@ -22,8 +22,10 @@ pub(crate) struct Terms {
     pub(crate) database: u32,
     /// Whether a HyperLogLog may become a plain string.
     pub(crate) raw_hyperloglogs: bool,
-    /// Whether it would compress.
+    /// Whether it would compress, or take what is compressed.
     pub(crate) compresses: bool,
+    /// That it wants the log of a target of so many slots.
+    pub(crate) log_of_slots: Option<u16>,
 }
 
 /// The sender's side: proves that it knows the token, and makes sure that the receiver does.
@@ -46,6 +48,7 @@ pub(crate) async fn introduce(
             job: terms.job,
             database: terms.database,
             raw_hyperloglogs: terms.raw_hyperloglogs,
+            log_of_slots: terms.log_of_slots,
         });
         let proof = proof(token, Role::Sender, challenge.nonce.as_bytes(), &hello);
         message::write_text(writer, Kind::Hello, (0, 0), &proof, &hello).await?;
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 
-    const TERMS: Terms = Terms { job: 7, database: 3, raw_hyperloglogs: true, compresses: true };
+    const TERMS: Terms = Terms { job: 7, database: 3, raw_hyperloglogs: true, compresses: true, log_of_slots: Some(9) };
 
     fn welcome() -> Welcome {
         Welcome {
@@ -172,6 +175,7 @@ mod tests {
             target: "h:1".to_owned(),
             run_id: None,
             batch_max: 9,
+            log_end: Some((3, 4)),
         }
     }
 
@@ -195,6 +199,7 @@ mod tests {
             assert_eq!(told.unwrap(), welcome());
             let hello = heard.unwrap();
             assert_eq!((hello.job, hello.database, hello.raw_hyperloglogs), (7, 3, true));
+            assert_eq!(hello.log_of_slots, Some(9));
             assert_eq!(agreed_compression(&hello).as_deref(), Some("zstd"));
         }
     }

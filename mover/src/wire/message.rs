@@ -37,6 +37,9 @@ pub(crate) struct Hello {
     pub(crate) database: u32,
     /// Whether a HyperLogLog may become a plain string, where the target has another kind of them.
     pub(crate) raw_hyperloglogs: bool,
+    /// That it sends no batches and wants the target's log, from a target of so many slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log_of_slots: Option<u16>,
 }
 
 /// What a receiver agrees to, and what its target is.
@@ -54,6 +57,9 @@ pub(crate) struct Welcome {
     pub(crate) run_id: Option<String>,
     /// The largest batch that it takes, in bytes as encoded.
     pub(crate) batch_max: u64,
+    /// Where the target's log ends, file and position, for who wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log_end: Option<(u32, u64)>,
 }
 
 /// Why a receiver does not take a sender.

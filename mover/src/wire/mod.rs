@@ -11,6 +11,8 @@
 //!    │ ◀─────────────── Failure(batch 4)  │      and nothing more comes
 //! ```
 //!
+//! A sender that wants the target's log says so in its Hello; what follows is in `log.rs`.
+//!
 //! Everything travels in frames (`frame.rs` draws their bytes), each with a checksum over all of it. A batch is the
 //! encoding of its writes (`encode.rs`), in as many frames as it takes, each a zstd frame of its own or plain. Whatever
 //! is not exactly as it must be is an [`Error`], and nothing of its batch is applied.
@@ -27,6 +29,7 @@ mod frame;
 mod handshake;
 mod incoming;
 mod judge;
+mod log;
 mod message;
 mod outgoing;
 pub mod recorded;
@@ -47,6 +50,7 @@ pub use traffic::Traffic;
 
 pub(crate) use handshake::{Terms, accept, agreed_compression, challenge, introduce, refuse};
 pub(crate) use incoming::{Answer, Arrived, Incoming, answer};
+pub(crate) use log::{LogReader, LogWriter, PART_MAX, Told};
 pub(crate) use message::{Hello, Welcome};
 pub(crate) use outgoing::{Outgoing, acknowledge, fail};
 pub(crate) use stream::{Reader, Writer, accepted, connected};

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! An item is named by the position just behind it. [`Reader`] takes one file apart, [`Tail`] follows the whole log
-//! while the server writes it, [`Spool`] keeps its files from being purged, and [`Writer`] writes what a server would.
+//! while the server writes it, [`Spool`] keeps its files from being purged, [`Mirror`] has them where the server is not, and
+//! [`Writer`] writes what a server would.
 //! Nothing here blocks on anything but the file system, and nothing waits.
 //!
 //! # What can be detected, and what cannot
@@ -30,6 +31,7 @@
 mod block;
 mod directory;
 mod manifest;
+mod mirror;
 mod reader;
 mod record;
 mod spool;
@@ -38,6 +40,7 @@ mod writer;
 
 pub use directory::{file_path, files, first_file};
 pub use manifest::Manifest;
+pub use mirror::{Extract, Mirror};
 pub use reader::Reader;
 pub use record::{Content, Item, UnixSeconds};
 pub use spool::Spool;

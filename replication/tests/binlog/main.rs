@@ -5,6 +5,7 @@
 mod damage;
 mod follow;
 mod golden;
+mod mirror;
 mod write;
 
 use std::path::Path;

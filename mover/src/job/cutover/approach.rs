@@ -122,7 +122,8 @@ impl Approach<'_> {
         loop {
             let in_step = follower.round().await?;
             let rehearsal = Instant::now();
-            follower.drain(group, follower.end()?).await?;
+            let end = follower.end().await?;
+            follower.drain(group, end).await?;
             last.pop_front();
             last.push_back(rehearsal.elapsed());
             let longest = last.iter().max().copied().unwrap_or_default();

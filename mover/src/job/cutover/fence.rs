@@ -100,12 +100,14 @@ impl Fence<Raised> {
 
     /// When the time is over the fence is lowered at once, and the drain that is under way is finished behind it.
     async fn drain_log(&mut self, follower: &mut Follower) -> Result<BinlogOffset, Setback> {
-        let end = follower.end()?;
         let slots = self.held.slots.clone();
-        let mut drain = std::pin::pin!(follower.drain(&slots, end));
+        let mut drain = std::pin::pin!(async {
+            let end = follower.end().await?;
+            follower.drain(&slots, end).await.map(|()| end)
+        });
         tokio::select! {
             biased;
-            drained = &mut drain => Ok(drained.map(|()| end)?),
+            drained = &mut drain => Ok(drained?),
             () = self.window.over() => {
                 let (lowered, drained) = tokio::join!(self.held.lower(), drain);
                 lowered?;
@@ -116,8 +118,8 @@ impl Fence<Raised> {
     }
 
     /// Leaves the drain out, and all that would notice, so that a test can see that clients do.
-    pub(super) fn skip_drain(self, follower: &Follower) -> Result<Fence<Drained>> {
-        let end = follower.end()?;
+    pub(super) async fn skip_drain(self, follower: &mut Follower) -> Result<Fence<Drained>> {
+        let end = follower.end().await?;
         Ok(Fence { held: self.held, window: self.window, state: Drained { end, really: false } })
     }
 }
@@ -179,18 +181,19 @@ impl Fence<Drained> {
             follower.check_servers().await?;
             self.held.routing.holds(&self.held.slots).await
         };
-        let standing = match self.window.lower_by {
-            None => holds.await?,
-            Some(deadline) => match timeout_at(deadline.into(), holds).await {
-                Ok(Ok(standing)) => standing,
-                Ok(Err(error)) => Standing::Broken(error.to_string()),
-                Err(_) => Standing::Broken("whether the fence holds was not answered in time".to_owned()),
-            },
+        let standing = match (self.window.within(holds).await, self.window.lower_by) {
+            (Some(Err(error)), None) => return Err(error.into()),
+            (Some(Err(error)), Some(_)) => Standing::Broken(error.to_string()),
+            (Some(Ok(standing)), _) => standing,
+            (None, _) => Standing::Broken("whether the fence holds was not answered in time".to_owned()),
         };
         if let Standing::Broken(why) = standing {
             return Err(Setback::Lowered(why));
         }
-        let strays = follower.strays(&self.held.slots).await?;
+        let Some(end) = self.window.within(follower.end()).await else {
+            return Err(Setback::Lowered("where the log ends was not answered in time".to_owned()));
+        };
+        let strays = follower.strays(&self.held.slots, end?).await?;
         if strays > 0 && self.state.really {
             return Err(Setback::Lowered(format!("{strays} keys were written at the source behind the fence")));
         }
@@ -229,6 +232,14 @@ impl Window {
     fn passed(mut self, step: &'static str) -> Self {
         self.steps.push((step, self.begin.elapsed()));
         self
+    }
+
+    /// Does what must be done before the fence is to be lowered; `None` when it is not done by then.
+    async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.lower_by {
+            None => Some(work.await),
+            Some(deadline) => timeout_at(deadline.into(), work).await.ok(),
+        }
     }
 
     fn length(&self) -> Duration {

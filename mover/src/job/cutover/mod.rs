@@ -129,7 +129,7 @@ impl Cutover<'_> {
         let _urgent = approach.run(group, failures, follower, again).await?;
         let raised = Fence::raise(self.routing, group, self.options.max_lock, follower).await?;
         let drained = match self.options.skip_drain {
-            true => raised.skip_drain(follower)?,
+            true => raised.skip_drain(follower).await?,
             false => raised.drain(follower, self.options.ignore_replicas).await?,
         };
         drained.switch(follower, self.journal).await

@@ -51,7 +51,13 @@ pub(in crate::job) enum Entry {
     /// A checkpoint is in place, and the log from its offset on is kept.
     Checkpoint { checkpoint: PathBuf, spool: PathBuf, offset: Offset },
     /// The log from this offset on is kept; there is no checkpoint, for everything before it is on the other side already.
-    Retained { spool: PathBuf, offset: Offset },
+    Retained {
+        spool: PathBuf,
+        offset: Offset,
+        /// It is the place for a mirror of the log, which is on another machine.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_mirror: bool,
+    },
     /// It is no longer of use. What was copied of it stays at the target.
     Outdated { why: String },
 

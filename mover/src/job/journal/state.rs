@@ -83,6 +83,7 @@ pub(in crate::job) struct Taken {
 pub(in crate::job) struct Retained {
     pub(in crate::job) spool: PathBuf,
     pub(in crate::job) offset: BinlogOffset,
+    pub(in crate::job) is_mirror: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -178,8 +179,8 @@ impl State {
                 self.checkpoint = Some(Taken { checkpoint, spool, offset: offset.0 });
                 self.forget_copy();
             }
-            Entry::Retained { spool, offset } => {
-                self.retained = Some(Retained { spool, offset: offset.0 });
+            Entry::Retained { spool, offset, is_mirror } => {
+                self.retained = Some(Retained { spool, offset: offset.0, is_mirror });
                 self.forget_copy();
             }
             Entry::Outdated { .. } => {

@@ -60,7 +60,7 @@ fn entries() -> Vec<Entry> {
 fn way_back() -> Vec<Entry> {
     let back = |step| Entry::Back { step: Box::new(step) };
     vec![
-        back(Entry::Retained { spool: "bs".into(), offset: offset("3:7") }),
+        back(Entry::Retained { spool: "bs".into(), offset: offset("3:7"), is_mirror: false }),
         Entry::Switched { slots: slots("5-9"), end: offset("1:60"), micros: 2500 },
         Entry::Window { until: u64::MAX },
         back(Entry::Followed { offset: offset("3:9") }),

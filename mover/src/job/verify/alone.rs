@@ -128,7 +128,7 @@ impl Verification {
         self.progress.enter(Phase::Snapshot);
         health.know_what_is_usual().await;
         gate.admit().await?;
-        let checkpoint = snapshot::recent(&plan.source, &self.options, &self.journal).await?;
+        let checkpoint = snapshot::recent(plan.local(), &self.options, &self.journal).await?;
         self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
         self.progress.enter(Phase::Verify);
         health.line_begins();
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
     fn new(of: &'a Verification, plan: &'a Plan, checkpoint: &Arc<Checkpoint>, throttle: &'a Arc<Throttle>) -> Self {
         let Verification { options, control, progress, .. } = of;
         Self {
-            both: Comparison::new(plan, checkpoint, &options.slots, options, control, progress, throttle),
+            both: Comparison::new(plan, Some(checkpoint), &options.slots, options, control, progress, throttle),
             of,
             throttle,
             gate: control.gate(),
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
 
     /// Compares the keys of the checkpoint with the target. It ends early once so many differ that it is enough.
     async fn checkpoint_keys(&mut self) -> Result<Findings> {
-        let bulk = self.both.bulk();
+        let bulk = self.both.bulk().expect("there is a checkpoint");
         let (sender, judged) = flume::bounded(JUDGED_AHEAD);
         let looking = async {
             // Nothing more is asked of the checkpoint once nobody wants to hear of it.

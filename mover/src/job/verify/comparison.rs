@@ -10,6 +10,7 @@ use snapshot::Checkpoint;
 use super::bulk::{Bulk, Judged};
 use super::census::{Census, KeyHash};
 use super::extra::{Extra, OnlyAtTarget};
+use super::live::SourceKeys;
 use super::sides::Sides;
 use super::{CHUNK_KEYS, bulk, census_of, sample};
 use crate::Result;
@@ -21,7 +22,7 @@ use crate::job::{JobOptions, Progress};
 pub(super) struct Comparison<'a> {
     plan: &'a Plan,
     pub(super) sides: Sides,
-    checkpoint: Arc<Checkpoint>,
+    checkpoint: Option<Arc<Checkpoint>>,
     slots: SlotSet,
     options: &'a JobOptions,
     control: &'a Control,
@@ -37,21 +38,23 @@ pub(super) struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// A comparison of these slots by a checkpoint.
+    /// A comparison of these slots by a checkpoint, or by asking both sides where there is none.
     pub(super) fn new(
         plan: &'a Plan,
-        checkpoint: &Arc<Checkpoint>,
+        checkpoint: Option<&Arc<Checkpoint>>,
         slots: &SlotSet,
         options: &'a JobOptions,
         control: &'a Control,
         progress: &'a Progress,
         throttle: &Arc<Throttle>,
     ) -> Self {
-        let expected = expected_keys(checkpoint, slots, progress);
+        let known = progress.status().keys;
+        // A checkpoint knows nothing of the keys that stand in its logs yet, the copy has met them.
+        let expected = checkpoint.map_or(known, |checkpoint| checkpoint.estimated_keys(slots.len()).max(known));
         Self {
             plan,
             sides: Sides::of(plan),
-            checkpoint: Arc::clone(checkpoint),
+            checkpoint: checkpoint.map(Arc::clone),
             slots: slots.clone(),
             options,
             control,
@@ -76,19 +79,33 @@ impl<'a> Comparison<'a> {
 
     /// Whether a key is among those that are compared.
     pub(super) fn is_wanted(&self, key: &[u8]) -> bool {
-        let is_ours = self.slots.contains(self.checkpoint.slots().slot_of(key)) && !replication::is_internal_key(key);
+        let is_ours = self.slots.contains(self.options.slot_count.slot_of(key)) && !replication::is_internal_key(key);
         is_ours && is_chosen(self.sample, key)
     }
 
-    /// The comparison of the checkpoint's keys with the target.
-    pub(super) fn bulk(&self) -> Bulk {
+    /// The comparison of the checkpoint's keys with the target, where there is a checkpoint.
+    pub(super) fn bulk(&self) -> Option<Bulk> {
         let Self { plan, checkpoint, options, throttle, control, census, .. } = self;
-        Bulk {
+        Some(Bulk {
             // Some may have been switched already.
             slots: self.slots.clone(),
             sample: self.sample,
-            ..bulk(checkpoint, options, &plan.target, throttle, control, census)
+            ..bulk(checkpoint.as_ref()?, options, &plan.target, throttle, control, census)
+        })
+    }
+
+    /// All keys that the source has now.
+    pub(super) fn source_keys(&self) -> SourceKeys {
+        SourceKeys::new(self.plan.source.client(), self.control.gate())
+    }
+
+    /// Counts a key as one that the source has; whether it is among those that are compared.
+    pub(super) fn source_has(&self, key: &[u8]) -> bool {
+        let is_ours = self.slots.contains(self.options.slot_count.slot_of(key)) && !replication::is_internal_key(key);
+        if is_ours {
+            self.census.source_has(KeyHash::of(key));
         }
+        is_ours && is_chosen(self.sample, key)
     }
 
     /// The next keys that are not at the target as they are in the checkpoint, perhaps none; `None` at the end.
@@ -116,7 +133,7 @@ impl<'a> Comparison<'a> {
         let extra = Extra {
             target: self.plan.target.clone(),
             slots: self.slots.clone(),
-            slot_count: self.checkpoint.slots(),
+            slot_count: self.options.slot_count,
             census: Arc::clone(&self.census),
             gate: self.control.gate(),
         };
@@ -133,9 +150,4 @@ impl<'a> Comparison<'a> {
 /// Whether a key is in a sample.
 pub(super) fn is_chosen(sample: Option<(u64, u64)>, key: &[u8]) -> bool {
     sample.is_none_or(|(part, whole)| KeyHash::of(key).is_within(part, whole))
-}
-
-/// About how many keys there are. A checkpoint knows nothing of those that stand in its logs yet, the copy has met them.
-fn expected_keys(checkpoint: &Checkpoint, slots: &SlotSet, progress: &Progress) -> u64 {
-    checkpoint.estimated_keys(slots.len()).max(progress.status().keys)
 }

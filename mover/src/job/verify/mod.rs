@@ -6,6 +6,8 @@
 //! compared again after catching up. What then differs without a change in the log was written past the log, or went wrong
 //! on its way. It is read again at the source, and compared once more; a difference that is still there stops the job.
 //!
+//! On a way back from another machine there is no checkpoint: then all keys are read live on both sides ([`live`]).
+//!
 //! Without a move there is no log that explains anything, and nothing is repaired: [`alone`].
 
 mod alone;
@@ -15,6 +17,7 @@ mod comparison;
 mod difference;
 mod digest;
 mod extra;
+mod live;
 mod mode;
 mod reverify;
 mod settling;
@@ -32,7 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use replication::binlog::{Spool, Tail};
+use replication::binlog::Tail;
 use replication::{BinlogOffset, Change, Effect, SlotSet};
 use snapshot::Checkpoint;
 use tracing::debug;
@@ -53,7 +56,6 @@ use crate::{Error, Result};
 /// A comparison of both sides while a follower brings what changes to the target.
 pub(super) struct Verify<'a> {
     both: Comparison<'a>,
-    spool: &'a Spool,
     from: BinlogOffset,
     job: &'a Job,
     throttle: Arc<Throttle>,
@@ -62,21 +64,19 @@ pub(super) struct Verify<'a> {
 }
 
 impl<'a> Verify<'a> {
-    /// A comparison by a checkpoint that stands at `from` in the log. Unlogged writes that came to the source behind that
-    /// place are not seen.
+    /// A comparison by a checkpoint that stands at `from` in the log, or without one, where the log ends there. Unlogged
+    /// writes that came to the source behind that place are not seen.
     pub(super) fn new(
         plan: &'a Plan,
-        spool: &'a Spool,
         from: BinlogOffset,
-        checkpoint: &Arc<Checkpoint>,
+        checkpoint: Option<Arc<Checkpoint>>,
         slots: &SlotSet,
         job: &'a Job,
         throttle: &Arc<Throttle>,
     ) -> Self {
         let Job { options, control, progress, .. } = job;
         Self {
-            both: Comparison::new(plan, checkpoint, slots, options, control, progress, throttle),
-            spool,
+            both: Comparison::new(plan, checkpoint.as_ref(), slots, options, control, progress, throttle),
             from,
             job,
             throttle: Arc::clone(throttle),
@@ -90,12 +90,15 @@ impl<'a> Verify<'a> {
         let begin = Instant::now();
         // From now on the target is at least as new as the checkpoint, as far as the log tells.
         follower.drain(self.both.slots(), self.from).await?;
-        follower.alongside(self.checkpoint_keys()).await?;
-        debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys of the checkpoint");
+        match self.both.bulk() {
+            Some(bulk) => follower.alongside(self.checkpoint_keys(bulk)).await?,
+            None => follower.alongside(self.live_keys()).await?,
+        }
+        debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys that were there");
         // What changes from here on is not compared any more.
         follower.noted().gather();
-        let end = follower.position();
-        follower.alongside(self.other_keys(end)).await?;
+        let (log, end) = (follower.log_from(self.from)?, follower.position());
+        follower.alongside(self.other_keys(log, end)).await?;
         let restarted = self.job.journal.read(|state| state.source_restarted);
         self.suspects.resolve(&mut self.both.sides, follower, restarted, &mut self.report).await?;
         let (sample, Comparison { keys, bytes, sides, .. }) = (self.both.sample(), self.both);
@@ -104,8 +107,7 @@ impl<'a> Verify<'a> {
     }
 
     /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer.
-    async fn checkpoint_keys(&mut self) -> Result<()> {
-        let bulk = self.both.bulk();
+    async fn checkpoint_keys(&mut self, bulk: Bulk) -> Result<()> {
         let (sender, judged) = flume::bounded(JUDGED_AHEAD);
         let look = async {
             while let Some(doubtful) = self.both.doubtful(&judged).await {
@@ -117,9 +119,9 @@ impl<'a> Verify<'a> {
         tokio::try_join!(bulk.run(sender), look).map(|(_, ())| ())
     }
 
-    /// Compares keys that the checkpoint does not tell of; the log names those that changed since, up to `end`.
-    async fn other_keys(&mut self, end: BinlogOffset) -> Result<()> {
-        self.logged_keys(end).await?;
+    /// Compares keys that were not there yet; the log names those that changed since, up to `end`.
+    async fn other_keys(&mut self, log: Tail, end: BinlogOffset) -> Result<()> {
+        self.logged_keys(log, end).await?;
         debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys of the log");
         if let Some(mut only) = self.both.only_at_target().await? {
             while let Some(keys) = only.next().await? {
@@ -134,12 +136,11 @@ impl<'a> Verify<'a> {
     }
 
     /// Keys that changed since the checkpoint: some of them are not in it.
-    async fn logged_keys(&mut self, end: BinlogOffset) -> Result<()> {
-        let mut tail = Tail::open_spooled(self.spool, self.from)?;
+    async fn logged_keys(&mut self, mut log: Tail, end: BinlogOffset) -> Result<()> {
         let mut seen = HashSet::new();
         let mut chunk = Vec::with_capacity(CHUNK_KEYS);
-        while tail.position() < end {
-            let Some(item) = tail.next()? else { break };
+        while log.position() < end {
+            let Some(item) = log.next()? else { break };
             let (Effect::Changes(changes) | Effect::Unknown(changes)) = Effect::of_item(&item) else { continue };
             for change in changes {
                 let Change::Key { key, .. } = change else { continue };

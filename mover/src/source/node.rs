@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A Pika node that slots may leave, as it answers.
+
+use std::time::Duration;
+
+use replication::SlotCount;
+use snapshot::UnixMillis;
+
+use crate::Result;
+use crate::endpoint::{Client, Endpoint, Info};
+
+/// A master that logs what it does.
+#[derive(Clone)]
+pub struct Node {
+    client: Client,
+    info: Info,
+    database: u32,
+    run: String,
+}
+
+impl Node {
+    /// Connects and checks all that can be asked before anything is done. `slot_count` is what the operator believes its
+    /// `default-slot-num` to be.
+    ///
+    /// # Errors
+    /// [`Error::Connect`](crate::Error::Connect), [`Error::Unfit`](crate::Error::Unfit) with what must be changed.
+    pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount) -> Result<Self> {
+        let mut client = endpoint.connect().await?;
+        let info = client.info("server").await?;
+        let Some(version) = info.get("pika_version").map(|version| version.trim_start_matches('v').to_owned()) else {
+            return Err(endpoint.unfit("it is no Pika", "name a Pika 4.0 node as the source"));
+        };
+        if !version.starts_with("4.0") {
+            return Err(endpoint.unfit(format!("its version {version} has another layout on disk"), "use a Pika 4.0"));
+        }
+        client.check_user().await?;
+        check_role(&mut client).await?;
+        check_settings(&mut client, slot_count).await?;
+        check_clock(&mut client).await?;
+        let run = info.get("run_id").unwrap_or_default().to_owned();
+        Ok(Self { client, info, database: endpoint.database, run })
+    }
+
+    /// A connection for questions.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The process that it is: another one after a restart.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// The number of the database that is moved.
+    pub(super) fn database(&self) -> u32 {
+        self.database
+    }
+
+    /// What it said of itself.
+    pub(super) fn info(&self) -> &Info {
+        &self.info
+    }
+}
+
+async fn check_role(client: &mut Client) -> Result<()> {
+    let replication = client.info("replication").await?;
+    match replication.get("role") {
+        Some("master") => Ok(()),
+        role => Err(client.endpoint().unfit(
+            format!("its role is {}, not master", role.unwrap_or("unknown")),
+            "name the master of its group: on a replica the log runs ahead of the data",
+        )),
+    }
+}
+
+async fn check_settings(client: &mut Client, slot_count: SlotCount) -> Result<()> {
+    if client.setting("write-binlog").await? != "yes" {
+        let help = "say `CONFIG SET write-binlog yes`: without the log no write after the checkpoint would be seen";
+        return Err(client.endpoint().unfit("write-binlog is off", help));
+    }
+    let slots = client.setting("default-slot-num").await?;
+    if slots != slot_count.to_string() {
+        let what = format!("it has {slots} slots, not {slot_count}");
+        return Err(client.endpoint().unfit(what, "say `--slot-count` as its default-slot-num says"));
+    }
+    let (databases, database) = (client.setting("databases").await?, client.endpoint().database);
+    if databases.parse::<u32>().is_ok_and(|databases| databases <= database) {
+        let what = format!("it has {databases} databases, none of the number {database}");
+        return Err(client.endpoint().unfit(what, "choose another `--database`"));
+    }
+    Ok(())
+}
+
+/// Expiries are absolute times, so both clocks must agree.
+async fn check_clock(client: &mut Client) -> Result<()> {
+    let reply = client.ask(&redis::cmd("TIME")).await?;
+    let parts: Option<Vec<u64>> = match &reply {
+        redis::Value::Array(parts) => parts.iter().map(|part| redis::from_redis_value_ref(part).ok()).collect(),
+        _ => None,
+    };
+    let Some([seconds, micros]) = parts.as_deref() else {
+        return Err(client.endpoint().answered("TIME", format!("{reply:?}")));
+    };
+    let theirs = UnixMillis(seconds * 1000 + micros / 1000);
+    let ours = UnixMillis::now();
+    let apart = theirs.since(ours).max(ours.since(theirs));
+    match apart > CLOCKS_APART_MAX {
+        true => Err(client.endpoint().unfit(format!("its clock is {apart:?} from ours"), "set the clocks")),
+        false => Ok(()),
+    }
+}
+
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
