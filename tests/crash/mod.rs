@@ -82,12 +82,7 @@ async fn a_rollback_under_load_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mover_is_killed_around_every_entry_of_its_way_back() {
-    let mut stage = Stage::with_way_back(1, Cast::default()).await;
-    let mut agent = stage.agent(None);
-    stage.until_arrived(&mut agent, "the first").await;
-    // How many there are varies a little.
-    let first = stage.entries().saturating_sub(3);
-    drop((agent, stage));
+    let first = entries_until_arrived(Cast::default()).await;
     for moment in ["before", "after"] {
         let ended = Arc::new(AtomicBool::new(false));
         side_by_side(first..=first + ENTRIES_MAX, |number| {
@@ -95,6 +90,26 @@ async fn the_mover_is_killed_around_every_entry_of_its_way_back() {
             async move {
                 if !ended.load(Ordering::SeqCst) && !is_killed_on_its_way_back(&format!("kill {moment} {number}")).await
                 {
+                    ended.store(true, Ordering::SeqCst);
+                }
+            }
+        })
+        .await;
+        assert!(ended.load(Ordering::SeqCst), "a way back has more than {ENTRIES_MAX} entries");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_or_the_receiver_is_killed_at_every_entry_of_the_way_back() {
+    for (party, cast) in
+        [(Party::Source, Cast::default()), (Party::Target, Cast::default()), (Party::Receiver, Cast::far())]
+    {
+        let first = entries_until_arrived(cast).await;
+        let ended = Arc::new(AtomicBool::new(false));
+        side_by_side(first..=first + ENTRIES_MAX, |number| {
+            let ended = Arc::clone(&ended);
+            async move {
+                if !ended.load(Ordering::SeqCst) && !other_is_killed_on_the_way_back(party, cast, number).await {
                     ended.store(true, Ordering::SeqCst);
                 }
             }
@@ -166,6 +181,34 @@ async fn is_killed_on_its_way_back(accident: &str) -> bool {
     was_killed
 }
 
+/// About how many entries a move has before it can be rolled back: that varies a little.
+async fn entries_until_arrived(cast: Cast) -> u64 {
+    let mut stage = Stage::with_way_back(1, cast).await;
+    let mut agent = stage.agent(None);
+    stage.until_arrived(&mut agent, "the first").await;
+    stage.entries().saturating_sub(3)
+}
+
+/// Whether the mover came to that entry of a move that is rolled back. It stands still while the other dies and comes back.
+async fn other_is_killed_on_the_way_back(party: Party, cast: Cast, number: u64) -> bool {
+    let what = format!("{party:?} at {number} of a way back");
+    let mut stage = Stage::with_way_back(1, cast).await;
+    let mut agent = stage.agent(Some(&format!("stop after {number}")));
+    let is_early = stage.until_arrived_or_stopped(&agent, &what).await;
+    let _rollback = if is_early { None } else { Some(stage.begin_rollback()) };
+    let was_stopped = is_early || agent.end_or_stop().await.is_none();
+    if was_stopped {
+        stage.restart(party, Duration::ZERO).await;
+        agent.signal("CONT");
+    }
+    if is_early {
+        stage.until_arrived(&mut agent, &what).await;
+    }
+    stage.roll_back(&what).await;
+    stage.assert_rolled_back(&what).await;
+    was_stopped
+}
+
 /// Whether the mover came to that entry. It stands still while the other dies and comes back.
 async fn other_is_killed_at(party: Party, number: u64) -> bool {
     let what = format!("{party:?} at {number}");
@@ -218,9 +261,10 @@ async fn stopped_at(stage: &mut Stage, number: u64, what: &str) -> (Agent, bool)
 async fn random_deaths(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     // One in three comes back, which it cannot from a Redis.
-    let (is_rolled_back, cast) = (seed % 3 == 2, Cast::of(seed));
+    let is_rolled_back = seed % 3 == 2;
+    let cast = if is_rolled_back { Cast::with_way_back(seed) } else { Cast::of(seed) };
     let mut stage = match is_rolled_back {
-        true => Stage::with_way_back(seed, Cast { has_redis: false, ..cast }).await,
+        true => Stage::with_way_back(seed, cast).await,
         false => Stage::start(seed, cast).await,
     };
     let mut agent = stage.agent(None);
@@ -250,11 +294,11 @@ async fn random_deaths(seed: u64) {
         stage.until_arrived(&mut agent, &what).await;
         let mut rollback = stage.begin_rollback();
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..3000))).await;
-        match rng.random_range(0..4) {
+        let others = stage.others();
+        match rng.random_range(0..2 + others.len()) {
             0 => stage.kill(&mut agent, Party::Agent).await,
             1 => stage.kill(&mut rollback, Party::AgentAndGuard).await,
-            2 => stage.restart(Party::Source, Duration::ZERO).await,
-            _ => stage.restart(Party::Target, Duration::ZERO).await,
+            other => stage.restart(others[other - 2], Duration::ZERO).await,
         }
         stage.roll_back(&what).await;
         stage.assert_rolled_back(&what).await;

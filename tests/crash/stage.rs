@@ -14,8 +14,8 @@ use serde_json::Value as Json;
 use tokio::time::sleep;
 
 use crate::harness::{
-    Agent, Client, HANG, NodeProcess, ReceiverProcess, RedisServer, Way, fence_journals, guards, left_behind, signal,
-    until,
+    Agent, Client, Far, HANG, NodeProcess, ReceiverProcess, RedisServer, Way, fence_journals, guards, left_behind,
+    signal, until,
 };
 
 pub(crate) struct Stage {
@@ -30,6 +30,7 @@ pub(crate) struct Stage {
     agents: usize,
     /// How long a move can be rolled back.
     reverse_window: &'static str,
+    _far: Option<Far>,
     dir: tempfile::TempDir,
 }
 
@@ -50,12 +51,24 @@ pub(crate) struct Cast {
     pub(crate) has_redis: bool,
     /// Batches go through a receiver.
     pub(crate) has_receiver: bool,
+    /// The target's files are where the receiver is, and not where the mover is.
+    pub(crate) is_far: bool,
 }
 
 impl Cast {
-    /// One of the four, by turns.
+    /// One of four, by turns.
     pub(crate) fn of(seed: u64) -> Self {
-        Self { has_redis: seed & 1 == 1, has_receiver: seed & 2 == 2 }
+        Self { has_redis: seed & 1 == 1, has_receiver: seed & 2 == 2, is_far: false }
+    }
+
+    /// One whose target is on another machine, as it usually is.
+    pub(crate) fn far() -> Self {
+        Self { has_receiver: true, is_far: true, ..Self::default() }
+    }
+
+    /// One of a move that can be rolled back, by turns.
+    pub(crate) fn with_way_back(seed: u64) -> Self {
+        if seed & 2 == 2 { Self::far() } else { Self::default() }
     }
 }
 
@@ -100,7 +113,15 @@ impl Stage {
             ..CodisConfig::pair(source.addr(), target.addr())
         };
         let codis = Codis::start(config).await.unwrap();
-        let ways = [Way::before(source.addr()).await, Way::before(target.addr()).await];
+        let (far, seen) = match cast.is_far {
+            true => {
+                let far = Far::before(target.addr(), &dir.path().join("target"), &dir.path().join("nobody")).await;
+                let addr = far.addr();
+                (Some(far), addr)
+            }
+            false => (None, target.addr()),
+        };
+        let ways = [Way::before(source.addr()).await, Way::before(seen).await];
         let load = LoadConfig {
             seed,
             writers: 2,
@@ -111,7 +132,7 @@ impl Stage {
         };
         let load = Load::start(load).await.unwrap();
         let settings = settings(&source);
-        Self { source, target, receiver, ways, codis, load, settings, agents: 0, reverse_window: "0s", dir }
+        Self { source, target, receiver, ways, codis, load, settings, agents: 0, reverse_window: "0s", _far: far, dir }
     }
 
     /// The same, of moves that can be rolled back.
@@ -158,6 +179,19 @@ impl Stage {
             sleep(Duration::from_millis(5)).await;
         }
         has_died
+    }
+
+    /// Waits until the move can be rolled back, or its mover stands still; whether it does.
+    pub(crate) async fn until_arrived_or_stopped(&self, agent: &Agent, what: &str) -> bool {
+        let begin = std::time::Instant::now();
+        while !matches!(self.undo(), Some(Undo::Possible { .. })) {
+            assert!(begin.elapsed() < HANG * 2, "{what}: {}", agent.errors());
+            if agent.is_stopped() {
+                return true;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        false
     }
 
     /// Begins to have the move rolled back, by the mover as long as that lives.

@@ -192,6 +192,12 @@ impl Agent {
         }
     }
 
+    /// Whether a signal has made it stand still.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
+    }
+
     /// Its exit code if it has ended, `None` once it is stopped by a signal.
     pub(crate) async fn end_or_stop(&mut self) -> Option<Option<i32>> {
         let begin = std::time::Instant::now();
@@ -199,8 +205,7 @@ impl Agent {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return Some(status.code());
             }
-            let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-            if status.lines().any(|line| line.starts_with("State:") && line.contains('T')) {
+            if self.is_stopped() {
                 return None;
             }
             assert!(begin.elapsed() < HANG, "it neither ends nor stops: {}", self.errors());
