@@ -5,6 +5,7 @@ mod busy_slot;
 mod command_line;
 mod faults;
 mod many_slots;
+mod rollback;
 
 /// Where the random choices of a test come from: SLOTMOVER_SEED, or chosen and told.
 fn seed() -> u64 {

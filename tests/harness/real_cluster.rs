@@ -39,6 +39,12 @@ impl RealCluster {
         Control::connect(CodisOptions::new(self.codis.dashboard_addr().to_string(), source, target)).await.unwrap()
     }
 
+    /// The same for a way back.
+    pub(crate) async fn control_back(&self) -> Control {
+        let (source, target) = (self.source.addr().to_string(), self.target.addr().to_string());
+        Control::connect(CodisOptions::new(self.codis.dashboard_addr().to_string(), target, source)).await.unwrap()
+    }
+
     /// A job that moves these slots.
     pub(crate) async fn job(&self, slots: SlotSet) -> Job {
         self.job_with(Arc::new(self.control().await), slots)
