@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::comparison::Comparison;
+use super::extra::counted;
 use super::suspects::Suspects;
 use super::tally::{Tally, VerificationReport};
 use super::{CHUNK_KEYS, JUDGED_AHEAD, VerifyMode};
@@ -235,7 +236,8 @@ impl<'a> Run<'a> {
 
     /// Looks for keys that only the target has.
     async fn other_keys(&mut self) -> Result<()> {
-        let Some(mut only) = self.both.only_at_target().await? else { return Ok(()) };
+        let extra = counted(self.both.extra()).await?;
+        let Some(mut only) = self.both.only_at_target(extra).await? else { return Ok(()) };
         while let Some(keys) = only.next().await? {
             self.examine(&keys).await?;
             if self.is_enough() {

@@ -125,19 +125,23 @@ impl<'a> Comparison<'a> {
         Some(doubtful)
     }
 
-    /// Keys that only the target has; `None` when there are none, and for a sample, which does not look for them.
-    pub(super) async fn only_at_target(&self) -> Result<Option<OnlyAtTarget>> {
-        if self.sample.is_some() {
-            return Ok(None);
-        }
-        let extra = Extra {
+    /// What looks for keys that only the target has; none for a sample.
+    pub(super) fn extra(&self) -> Option<Extra> {
+        self.sample.is_none().then(|| Extra {
             target: self.plan.target.clone(),
             slots: self.slots.clone(),
             slot_count: self.options.slot_count,
             census: Arc::clone(&self.census),
             gate: self.control.gate(),
-        };
-        extra.absent_from(self.plan.source.client()).await
+        })
+    }
+
+    /// Keys that only the target has, once those of both sides were counted; `None` when there are none.
+    pub(super) async fn only_at_target(&self, counted: Option<Extra>) -> Result<Option<OnlyAtTarget>> {
+        match counted {
+            Some(extra) => extra.absent_from(self.plan.source.client()).await,
+            None => Ok(None),
+        }
     }
 
     /// Counts keys as compared that the checkpoint does not tell of.

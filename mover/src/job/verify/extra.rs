@@ -43,21 +43,22 @@ impl OnlyAtTarget {
 }
 
 impl Extra {
-    /// Those of them that this source has not by now either; `None` when there are none.
-    pub(super) async fn absent_from(mut self, source: Client) -> Result<Option<OnlyAtTarget>> {
-        if self.count().await? {
+    /// Those of them that this source has not by now either; `None` when there are none, as a rule. The keys of both sides
+    /// must have been counted.
+    pub(super) async fn absent_from(self, source: Client) -> Result<Option<OnlyAtTarget>> {
+        if self.census.is_even() {
             return Ok(None);
         }
         let scan = self.target.key_scan().await?;
         Ok(Some(OnlyAtTarget { extra: self, source, scan, more: true }))
     }
 
-    /// Counts the target's keys; whether both sides have the same ones. As a rule that is all.
-    pub(super) async fn count(&mut self) -> Result<bool> {
+    /// Counts the target's keys, in any order with those of the source.
+    pub(super) async fn count(&mut self) -> Result<()> {
         let mut scan = self.target.key_scan().await?;
         let census = Arc::clone(&self.census);
         while self.page(&mut scan, |_, hash| census.target_has(hash)).await? {}
-        Ok(census.is_even())
+        Ok(())
     }
 
     /// Walks over the target's keys once more, and adds those of some pages that lie where the count is not even: what only
@@ -87,6 +88,13 @@ impl Extra {
         })
         .await
     }
+}
+
+/// Counts the target's keys, where that is wanted.
+pub(super) async fn counted(extra: Option<Extra>) -> Result<Option<Extra>> {
+    let Some(mut extra) = extra else { return Ok(None) };
+    extra.count().await?;
+    Ok(Some(extra))
 }
 
 /// Those of `keys` that this server may not have. A Pika says of a deleted stream that it exists, so one of those is among

@@ -6,14 +6,15 @@ use bytes::Bytes;
 
 use super::CHUNK_KEYS;
 use super::Verify;
+use super::extra::{Extra, counted};
 use super::sides::Looked;
 use crate::Result;
 use crate::endpoint::Client;
 use crate::flow::Gate;
 
 impl Verify<'_> {
-    /// Compares them all. What comes or goes meanwhile stands in the log.
-    pub(super) async fn live_keys(&mut self) -> Result<()> {
+    /// Compares them all, and counts those of the target. What comes or goes meanwhile stands in the log.
+    pub(super) async fn live_keys(&mut self) -> Result<Option<Extra>> {
         let mut scan = self.both.source_keys();
         let mut chunk = Vec::with_capacity(CHUNK_KEYS);
         while let Some(keys) = scan.next().await? {
@@ -22,7 +23,8 @@ impl Verify<'_> {
                 self.live_chunk(&std::mem::take(&mut chunk)).await?;
             }
         }
-        self.live_chunk(&chunk).await
+        self.live_chunk(&chunk).await?;
+        counted(self.both.extra()).await
     }
 
     async fn live_chunk(&mut self, keys: &[Bytes]) -> Result<()> {

@@ -44,7 +44,7 @@ use self::bulk::{Bulk, Judged};
 use self::census::{Census, KeyHash};
 use self::comparison::Comparison;
 use self::difference::{Difference, Differing, examples};
-use self::extra::Extra;
+use self::extra::{Extra, counted};
 use self::settling::Settling;
 use crate::flow::{Control, Throttle};
 use crate::job::follow::Follower;
@@ -90,15 +90,15 @@ impl<'a> Verify<'a> {
         let begin = Instant::now();
         // From now on the target is at least as new as the checkpoint, as far as the log tells.
         follower.drain(self.both.slots(), self.from).await?;
-        match self.both.bulk() {
+        let extra = match self.both.bulk() {
             Some(bulk) => follower.alongside(self.checkpoint_keys(bulk)).await?,
             None => follower.alongside(self.live_keys()).await?,
-        }
+        };
         debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys that were there");
         // What changes from here on is not compared any more.
         follower.noted().gather();
         let (log, end) = (follower.log_from(self.from)?, follower.position());
-        follower.alongside(self.other_keys(log, end)).await?;
+        follower.alongside(self.other_keys(log, end, extra)).await?;
         let restarted = self.job.journal.read(|state| state.source_restarted);
         self.suspects.resolve(&mut self.both.sides, follower, restarted, &mut self.report).await?;
         let (sample, Comparison { keys, bytes, sides, .. }) = (self.both.sample(), self.both);
@@ -106,8 +106,10 @@ impl<'a> Verify<'a> {
         Ok((report, Reverify::new(self.job, sides, sample, &self.throttle)))
     }
 
-    /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer.
-    async fn checkpoint_keys(&mut self, bulk: Bulk) -> Result<()> {
+    /// Compares the keys of the checkpoint with the target; those that are not the same are looked at closer. The target's
+    /// keys are counted meanwhile.
+    async fn checkpoint_keys(&mut self, bulk: Bulk) -> Result<Option<Extra>> {
+        let extra = self.both.extra();
         let (sender, judged) = flume::bounded(JUDGED_AHEAD);
         let look = async {
             while let Some(doubtful) = self.both.doubtful(&judged).await {
@@ -116,14 +118,14 @@ impl<'a> Verify<'a> {
             Ok(())
         };
         // What is wrong in it the copy has told.
-        tokio::try_join!(bulk.run(sender), look).map(|(_, ())| ())
+        tokio::try_join!(bulk.run(sender), look, counted(extra)).map(|(_, (), extra)| extra)
     }
 
     /// Compares keys that were not there yet; the log names those that changed since, up to `end`.
-    async fn other_keys(&mut self, log: Tail, end: BinlogOffset) -> Result<()> {
+    async fn other_keys(&mut self, log: Tail, end: BinlogOffset, extra: Option<Extra>) -> Result<()> {
         self.logged_keys(log, end).await?;
         debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys of the log");
-        if let Some(mut only) = self.both.only_at_target().await? {
+        if let Some(mut only) = self.both.only_at_target(extra).await? {
             while let Some(keys) = only.next().await? {
                 for key in keys {
                     self.suspects.suspect(Differing { key, how: Difference::Extra })?;
@@ -196,7 +198,6 @@ pub async fn verify(checkpoint: &Arc<Checkpoint>, options: &JobOptions, target: 
         }
         Ok(())
     };
-    tokio::try_join!(bulk.run(sender), count)?;
     let mut extra = Extra {
         target: target.clone(),
         slots: options.slots.clone(),
@@ -204,7 +205,8 @@ pub async fn verify(checkpoint: &Arc<Checkpoint>, options: &JobOptions, target: 
         census: Arc::clone(&census),
         gate: control.gate(),
     };
-    if !extra.count().await? {
+    tokio::try_join!(bulk.run(sender), count, extra.count())?;
+    if !census.is_even() {
         let (mut scan, mut keys) = (target.key_scan().await?, Vec::new());
         while extra.uneven(&mut scan, &mut keys).await? {}
         report.extra = keys.len() as u64;
