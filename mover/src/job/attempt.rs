@@ -172,7 +172,7 @@ impl<'a> Attempt<'a> {
                 verified.add(report);
                 again = Some(reverify);
             }
-            follower.alongside(job.keep_way_back(&self.plan)).await?;
+            follower.alongside(Box::pin(job.keep_way_back(&self.plan))).await?;
             self.cut_over(follower, &mut fences, &mut again, throttle).await?;
             if let Some(again) = again {
                 verified.add(again.report());

@@ -31,7 +31,7 @@ impl Log {
     /// [`Error::Binlog`](crate::Error::Binlog) when it cannot be made, and what the receiver says.
     pub(super) async fn mirrored(mut remote: RemoteLog, dir: PathBuf, from: BinlogOffset) -> Result<Self> {
         let mut mirror = Mirror::create(dir, from)?;
-        remote.follow(&mut mirror).await?;
+        Box::pin(remote.follow(&mut mirror)).await?;
         Ok(Self::Mirrored(Box::new(Mirrored { mirror, remote })))
     }
 
@@ -39,7 +39,11 @@ impl Log {
     pub(super) async fn end(&mut self) -> Result<BinlogOffset> {
         match self {
             Self::Here(spool) => Ok(spool.manifest()?.end),
-            Self::Mirrored(mirrored) => mirrored.remote.follow(&mut mirrored.mirror).await,
+            // Boxed, for hardly any log is mirrored: every round of a follower would be as large as this.
+            Self::Mirrored(mirrored) => {
+                let Mirrored { mirror, remote } = &mut **mirrored;
+                Box::pin(remote.follow(mirror)).await
+            }
         }
     }
 

@@ -142,6 +142,7 @@ impl Job {
         let Some(reader) = &self.log_reader else {
             return Err(Error::Undo { why: format!("the files of the {} are elsewhere", self.source.side) });
         };
-        RemoteLog::connect(reader.clone(), source.client(), self.options.slot_count, self.attempt_number()).await
+        let (slot_count, number) = (self.options.slot_count, self.attempt_number());
+        Box::pin(RemoteLog::connect(reader.clone(), source.client(), slot_count, number)).await
     }
 }

@@ -259,7 +259,7 @@ impl Attempt<'_> {
             self.check_owners().await?;
             back.routing.prepare(&self.slots).await?;
         }
-        let outcome = self.switch_all(&mut follower, rig.health.throttle()).await;
+        let outcome = Box::pin(self.switch_all(&mut follower, rig.health.throttle())).await;
         let finished = if prepared { back.routing.finish().await } else { Ok(()) };
         let (fence_ms, verify) = worse(outcome, finished, NOT_FINISHED)?;
         Ok(Ok(RollbackReport { changes: follower.changes(), fence_ms, verify }))

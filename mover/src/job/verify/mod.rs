@@ -91,14 +91,14 @@ impl<'a> Verify<'a> {
         // From now on the target is at least as new as the checkpoint, as far as the log tells.
         follower.drain(self.both.slots(), self.from).await?;
         let extra = match self.both.bulk() {
-            Some(bulk) => follower.alongside(self.checkpoint_keys(bulk)).await?,
-            None => follower.alongside(self.live_keys()).await?,
+            Some(bulk) => follower.alongside(Box::pin(self.checkpoint_keys(bulk))).await?,
+            None => follower.alongside(Box::pin(self.live_keys())).await?,
         };
         debug!(keys = self.both.keys, suspects = self.suspects.len(), "compared the keys that were there");
         // What changes from here on is not compared any more.
         follower.noted().gather();
         let (log, end) = (follower.log_from(self.from)?, follower.position());
-        follower.alongside(self.other_keys(log, end, extra)).await?;
+        follower.alongside(Box::pin(self.other_keys(log, end, extra))).await?;
         let restarted = self.job.journal.read(|state| state.source_restarted);
         self.suspects.resolve(&mut self.both.sides, follower, restarted, &mut self.report).await?;
         let (sample, Comparison { keys, bytes, sides, .. }) = (self.both.sample(), self.both);
