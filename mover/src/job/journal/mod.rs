@@ -137,6 +137,7 @@ impl Journal {
     /// [`Error::File`] when it cannot be written.
     pub fn create(dir: &Path, course: Course) -> Result<Self> {
         fs::create_dir_all(dir).map_err(|fault| Error::file("create the state directory", dir, fault))?;
+        sweep(dir)?;
         let header = header(course);
         let (draft, path) =
             (dir.join(format!("job-{}.draft", header.job)), dir.join(format!("job-{}.journal", header.job)));
@@ -440,12 +441,29 @@ struct Versioned {
     version: u32,
 }
 
+/// Removes what those have left who died before their journal had its name. Who is about to name his holds it.
+fn sweep(dir: &Path) -> Result<()> {
+    for draft in record::drafts(dir, "job")? {
+        // Its maker may just have given it its name.
+        let Ok(file) = File::open(&draft) else { continue };
+        let age = file.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed().unwrap_or_default());
+        if age.is_ok_and(|age| age > DRAFT_MAX) && file.try_lock().is_ok() {
+            // It takes a few bytes; whoever can do something about a disk hears of it right now.
+            let _ = fs::remove_file(&draft);
+        }
+    }
+    Ok(())
+}
+
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
 const LOCK_TRIES: u32 = 10;
 const LOCK_STEP: Duration = Duration::from_millis(5);
+
+/// Nobody takes so long to give his draft its name.
+const DRAFT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a job cannot be rolled back whose window somebody has closed.
 pub(super) const WINDOW_CLOSED: &str = "somebody has ended its reverse window";

@@ -209,6 +209,21 @@ async fn a_full_disk_leaves_the_lines_whole() {
     assert!(Journal::open(&path).unwrap().read(|state| state.followed).is_some());
 }
 
+#[test]
+fn drafts_of_the_dead_are_swept_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let draft = |name: &str, age: u64| {
+        let path = dir.path().join(format!("job-{name}.draft"));
+        let file = File::create(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+        (path, file)
+    };
+    let ((old, _), (young, _), (held, file)) = (draft("old", 100), draft("young", 5), draft("held", 100));
+    file.try_lock().unwrap();
+    Journal::create(dir.path(), Course::default()).unwrap();
+    assert_eq!([old, young, held].map(|path| path.exists()), [false, true, true]);
+}
+
 /// Journals as each version wrote them, and what they come to.
 #[test]
 fn journals_of_old_versions_are_read() {
