@@ -26,7 +26,7 @@ async fn what_was_written_at_a_far_target_comes_back() {
         write_new(&mut target);
         target.run("SET marker new");
         until("it comes back", || source.run("GET marker") == Reply::BulkString(b"new".into())).await;
-        // Past the log, so that only a comparison finds it.
+        // Behind the back of the move, so that only a comparison finds it.
         let damaged = ["SET string:7 other", "DEL hash:7", "SET extra 1"];
         damaged.iter().for_each(|line| drop(source.run(line)));
         target.run("INCR new");

@@ -26,8 +26,8 @@ impl RemoteLog {
     /// the attempts at what the upper half names.
     ///
     /// # Errors
-    /// As [`Receiver::connect`](crate::sink::Receiver::connect), and [`Error::Unfit`](crate::Error::Unfit) when the log is not where the receiver
-    /// is either.
+    /// As [`Receiver::connect`](crate::sink::Receiver::connect); and [`Error::Unfit`](crate::Error::Unfit) when the log is
+    /// not where the receiver is, either.
     pub async fn connect(options: ReceiverOptions, server: Client, slot_count: SlotCount, job: u64) -> Result<Self> {
         let terms = Terms {
             job,
@@ -50,8 +50,8 @@ impl RemoteLog {
     /// Brings a mirror up to where the log ends now, and tells where that is.
     ///
     /// # Errors
-    /// [`Error::Lost`](crate::Error::Lost) when the receiver goes away, [`Error::Unfit`](crate::Error::Unfit) when what comes next is not in the log any more, and
-    /// [`Error::Binlog`](crate::Error::Binlog) when the mirror cannot be written.
+    /// [`Error::Lost`](crate::Error::Lost) when the receiver goes away, [`Error::Unfit`](crate::Error::Unfit) when what comes
+    /// next is not in the log any more, and [`Error::Binlog`](crate::Error::Binlog) when the mirror cannot be written.
     pub async fn follow(&mut self, mirror: &mut Mirror) -> Result<BinlogOffset> {
         let mut wanted = None;
         loop {
