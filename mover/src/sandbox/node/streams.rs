@@ -42,17 +42,20 @@ pub(super) fn xadd(call: &Call<'_>) -> Answer {
     let id = new_id(options.id, meta.last_id, call.now.0)?;
     let mut batch = call.data().batch(call.key());
     batch.put(Column::Stream, stream_key(call.key(), meta.version, id), encode_entry(fields));
-    call.data().write(batch)?;
     if meta.length == 0 {
         meta.first_id = id;
     }
     meta.added += 1;
     meta.last_id = id;
     meta.length += 1;
+    // The server writes them one after the other, and one that is killed in between counts wrongly from then on. Clients who
+    // hold every answer against a model could not tell that from a loss, so here they are one.
+    batch.put(Column::Default, meta_key(call.key()), meta.encode());
+    call.data().write(batch)?;
     if let Some(trim) = options.trim {
         cut(call, &mut meta, trim)?;
+        put(call, &meta)?;
     }
-    put(call, &meta)?;
     let text = Bytes::from(id.to_string());
     let log = match options.id {
         NewId::Full(_) => Logged::Verbatim,
@@ -89,9 +92,8 @@ pub(super) fn xdel(call: &Call<'_>) -> Answer {
         count += i32::from(call.data().get(call.key(), Column::Stream, &row)?.is_some());
         batch.delete(Column::Stream, row);
     }
-    call.data().write(batch)?;
     meta.length -= count;
-    for id in ids {
+    for &id in &ids {
         meta.deleted_id_max = meta.deleted_id_max.max(id);
         // Of the rest the server takes the first entry's id, or, when the last was deleted, by mistake that of the last.
         let end = match id {
@@ -99,10 +101,13 @@ pub(super) fn xdel(call: &Call<'_>) -> Answer {
             id if id == meta.last_id => <[StreamEntry]>::last,
             _ => continue,
         };
-        let rest = entries(call, call.key(), &meta, Interval::ALL, usize::MAX)?;
+        let mut rest = entries(call, call.key(), &meta, Interval::ALL, usize::MAX)?;
+        rest.retain(|entry| !ids.contains(&entry.id));
         meta.first_id = end(&rest).map_or_else(StreamId::default, |entry| entry.id);
     }
-    put(call, &meta)?;
+    // At once, as in XADD.
+    batch.put(Column::Default, meta_key(call.key()), meta.encode());
+    call.data().write(batch)?;
     Ok(Reply::Integer(i64::from(count)).into())
 }
 
