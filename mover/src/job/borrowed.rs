@@ -80,6 +80,7 @@ pub(super) async fn with_log_kept<T>(mut client: Client, journal: &Journal, work
 pub(super) async fn let_log_go(client: &mut Client, journal: &Journal) -> Result<()> {
     // Whoever has set another value, or started it anew, has restored it.
     let Some(before) = lowered(&client.setting(LOGS).await?) else { return Ok(()) };
+    // What would be at that place here is another node's.
     let is_elsewhere = journal.read(|state| state.retained.as_ref().is_some_and(|kept| kept.is_mirror));
     if is_elsewhere {
         return client.change_setting(LOGS, &before).await;

@@ -79,8 +79,7 @@ impl<'a> Comparison<'a> {
 
     /// Whether a key is among those that are compared.
     pub(super) fn is_wanted(&self, key: &[u8]) -> bool {
-        let is_ours = self.slots.contains(self.options.slot_count.slot_of(key)) && !replication::is_internal_key(key);
-        is_ours && is_chosen(self.sample, key)
+        self.is_ours(key) && is_chosen(self.sample, key)
     }
 
     /// The comparison of the checkpoint's keys with the target, where there is a checkpoint.
@@ -101,11 +100,15 @@ impl<'a> Comparison<'a> {
 
     /// Counts a key as one that the source has; whether it is among those that are compared.
     pub(super) fn source_has(&self, key: &[u8]) -> bool {
-        let is_ours = self.slots.contains(self.options.slot_count.slot_of(key)) && !replication::is_internal_key(key);
+        let is_ours = self.is_ours(key);
         if is_ours {
             self.census.source_has(KeyHash::of(key));
         }
         is_ours && is_chosen(self.sample, key)
+    }
+
+    fn is_ours(&self, key: &[u8]) -> bool {
+        self.slots.contains(self.options.slot_count.slot_of(key)) && !replication::is_internal_key(key)
     }
 
     /// The next keys that are not at the target as they are in the checkpoint, perhaps none; `None` at the end.
