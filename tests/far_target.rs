@@ -2,6 +2,7 @@
 //! Moves that are undone although the target's files are on another machine: a receiver there reads its log out.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use mover::receiver::ReceiverOptions;
 use mover::{Error, Job};
 use redis::Value as Reply;
 
-use crate::harness::{Far, Receiving, assert_same, contents, left_behind, until};
+use crate::harness::{Far, Receiving, Valve, assert_same, contents, left_behind, sender_options, until};
 use crate::rollback::{LONG, Scene, course, job, job_with, window, write_new};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,7 +21,7 @@ async fn what_was_written_at_a_far_target_comes_back() {
     for elsewhere in ["nobody", "source"] {
         let (mut scene, far) = far(elsewhere).await;
         let receiving = Receiving::start(scene.target.addr(), |_| ()).await;
-        scene.run(through(&receiving, &scene, &far));
+        scene.run(through(receiving.addr(), &scene, &far));
         scene.until_arrived().await;
         let (mut source, mut target) = (scene.source.client(), scene.target.client());
         write_new(&mut target);
@@ -58,7 +59,7 @@ async fn a_far_target_without_a_receiver_has_no_way_back() {
 async fn a_receiver_that_comes_back_goes_on() {
     let (mut scene, far) = far("nobody").await;
     let receiving = Receiving::start(scene.target.addr(), |_| ()).await;
-    scene.run(through(&receiving, &scene, &far));
+    scene.run(through(receiving.addr(), &scene, &far));
     scene.until_arrived().await;
     let (mut source, mut target) = (scene.source.client(), scene.target.client());
     let listen = receiving.addr().to_string();
@@ -78,10 +79,32 @@ async fn a_receiver_that_comes_back_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_stands_still_holds_a_rollback_and_no_client() {
+    let (mut scene, far) = far("nobody").await;
+    let receiving = Receiving::start(scene.target.addr(), |_| ()).await;
+    let valve = Valve::before(receiving.addr()).await;
+    scene.run(through(valve.addr(), &scene, &far));
+    scene.until_arrived().await;
+    valve.handle().send_replace(false);
+    scene.target.client().run("SET marker meanwhile");
+    let raises = scene.routing.raises();
+    scene.control.roll_back();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Where the log ends is not known, so nobody is held.
+    assert_eq!((scene.routing.raises(), scene.routing.switched().len()), (raises, 1024));
+    valve.handle().send_replace(true);
+    let written = contents(&mut scene.target.client());
+    let (report, scene) = scene.end().await;
+    assert!(report.unwrap().rollback.is_some());
+    assert_same(&written, &contents(&mut scene.source.client()));
+    scene.assert_tidy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_far_log_that_cannot_be_read_is_told() {
     let (mut scene, far) = far("nobody").await;
     let receiving = Receiving::start(scene.target.addr(), |_| ()).await;
-    scene.run(through(&receiving, &scene, &far));
+    scene.run(through(receiving.addr(), &scene, &far));
     scene.until_arrived().await;
     let log = scene.target_dir.join("log/log_db0");
     for entry in fs::read_dir(&log).unwrap() {
@@ -103,7 +126,7 @@ async fn a_far_window_is_gone_on_with_by_another_process() {
     let path = journal.path().unwrap();
     let (mut scene, far) = far("nobody").await;
     let receiving = Receiving::start(scene.target.addr(), |_| ()).await;
-    scene.run(through(&receiving, &scene, &far).with_journal(journal));
+    scene.run(through(receiving.addr(), &scene, &far).with_journal(journal));
     scene.until_arrived().await;
     let mut target = scene.target.client();
     target.run("SET string:0 before");
@@ -115,7 +138,7 @@ async fn a_far_window_is_gone_on_with_by_another_process() {
     let written = contents(&mut target);
     let journal = Journal::open(&path).unwrap();
     journal.roll_back().await.unwrap();
-    scene.run(through(&receiving, &scene, &far).with_journal(journal));
+    scene.run(through(receiving.addr(), &scene, &far).with_journal(journal));
     let (report, scene) = scene.end().await;
     assert!(report.unwrap().rollback.is_some());
     assert_same(&written, &contents(&mut scene.source.client()));
@@ -131,9 +154,9 @@ async fn far(elsewhere: &str) -> (Scene, Far) {
     (scene, far)
 }
 
-/// A job whose batches go through this receiver.
-fn through(receiving: &Receiving, scene: &Scene, far: &Far) -> Job {
-    let receiver = Some(receiving.options());
+/// A job whose batches go through the receiver at this address.
+fn through(receiver: SocketAddr, scene: &Scene, far: &Far) -> Job {
+    let receiver = Some(sender_options(receiver));
     job_with(&scene.source, far.addr(), &scene.routing, |options| options.receiver = receiver)
         .with_reverse_window(window(&scene.routing, LONG))
 }
