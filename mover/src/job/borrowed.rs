@@ -122,6 +122,11 @@ pub(super) async fn give_prefix_back(client: &mut Client, journal: &Journal) -> 
     }
 }
 
+/// Whether the prefix may be ours: from before it is set until it is given back.
+pub(super) fn has_prefix(journal: &Journal) -> bool {
+    is_noted(PREFIX, journal)
+}
+
 /// Writes down what a setting was before it is changed; once.
 async fn note(name: &str, before: String, journal: &Journal) -> Result<()> {
     match is_noted(name, journal) {

@@ -261,7 +261,7 @@ impl Job {
 
     /// What this way, there or back, has changed. Directories go first: they tell other jobs that we need the log.
     pub(super) async fn tidy_up_way(&self) -> Result<()> {
-        let mut outcome = discard(&self.journal).await;
+        let mut outcome = discard(&self.source, &self.journal).await;
         for (node, endpoint) in [(Node::Source, &self.source), (Node::Target, &self.target)] {
             let is_changed = self.journal.read(|state| state.settings.iter().any(|setting| setting.node == node));
             if is_changed {

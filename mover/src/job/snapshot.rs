@@ -10,13 +10,13 @@ use replication::binlog::Spool;
 use snapshot::Checkpoint;
 use tracing::{info, warn};
 
-use crate::endpoint::Client;
+use crate::endpoint::{Client, Endpoint};
 use crate::job::journal::{Entry, Journal, Node, Retained, Taken};
 use crate::job::log::Log;
 use crate::job::plan::Plan;
 use crate::job::{Job, JobOptions, borrowed};
 use crate::record::Offset;
-use crate::source::{Local, Node as PikaNode, own_dumps};
+use crate::source::{Local, Node as PikaNode, own_dumps, until_saved};
 use crate::{Error, Result};
 
 /// A checkpoint that is open, and the log from there on.
@@ -33,7 +33,7 @@ impl Snapshot {
     /// [`Error::Unfit`] when BGSAVE fails or does not end, [`Error::File`] and [`Error::Binlog`] when something cannot
     /// be linked.
     pub(super) async fn take(source: &Local, options: &JobOptions, journal: &Journal) -> Result<Self> {
-        discard(journal).await?;
+        discard(source.node().client().endpoint(), journal).await?;
         let (log, dump) = (&source.layout().log, &source.layout().dump);
         claim_log(source, options, journal).await?;
         let spool_dir = directory(options, &log.with_file_name(""), journal).await?;
@@ -71,7 +71,7 @@ impl Snapshot {
 /// # Errors
 /// [`Error::File`] and [`Error::Binlog`] when it cannot be linked, and when the node refuses.
 pub(super) async fn retain(node: &Local, options: &JobOptions, journal: &Journal) -> Result<()> {
-    discard(journal).await?;
+    discard(node.node().client().endpoint(), journal).await?;
     claim_log(node, options, journal).await?;
     let log = &node.layout().log;
     let spool = directory(options, &log.with_file_name(""), journal).await?;
@@ -91,7 +91,7 @@ pub(super) async fn retain_remote(
     options: &JobOptions,
     journal: &Journal,
 ) -> Result<()> {
-    discard(journal).await?;
+    discard(node.client().endpoint(), journal).await?;
     // There is no claim beside it: its directories are out of reach.
     borrowed::keep_log(&mut node.client(), journal).await?;
     let of_journal = journal.path().and_then(|path| path.parent().map(Path::to_owned));
@@ -173,34 +173,47 @@ pub(super) async fn restore(client: &mut Client, node: Node, journal: &Journal) 
     outcome
 }
 
-/// Removes every directory and dump of ours.
+/// Removes every directory and dump of ours at `node`.
 ///
 /// # Errors
 /// The first one that could not be removed; the others are tried all the same.
-pub(super) async fn discard(journal: &Journal) -> Result<()> {
-    let (mut paths, dumps) = journal.read(|state| (state.directories.clone(), state.dumps.clone()));
-    let mut outcome = Ok(());
+pub(super) async fn discard(node: &Endpoint, journal: &Journal) -> Result<()> {
+    let (paths, has_dumped) = journal.read(|state| (state.directories.clone(), state.dumps.is_some()));
     // A dump that failed or could not be linked is still there.
-    match dumps.map(|(path, prefix)| own_dumps(&path, &prefix)).transpose() {
-        Ok(dumps) => paths.extend(dumps.unwrap_or_default()),
-        Err(error) => outcome = Err(error),
-    }
-    let is_something = !paths.is_empty();
-    for path in paths {
-        let removed = remove(&path);
+    let mut outcome = discard_dumps(node, journal).await;
+    for path in &paths {
+        let removed = remove(path);
         outcome = outcome.and(removed);
     }
     outcome?;
-    if is_something {
+    if has_dumped || !paths.is_empty() {
         journal.note(Entry::Removed).await?;
     }
     Ok(())
+}
+
+/// Removes every dump of ours. One that the node still writes, for an attempt that broke off, is waited for: removed under
+/// its hands it would fail, or come back when nobody knows of it any more.
+async fn discard_dumps(node: &Endpoint, journal: &Journal) -> Result<()> {
+    let Some((path, prefix)) = journal.read(|state| state.dumps.clone()) else { return Ok(()) };
+    let may_be_written = borrowed::has_prefix(journal) || !own_dumps(&path, &prefix)?.is_empty();
+    let written = match may_be_written {
+        true => async { until_saved(&mut node.connect().await?).await }.await,
+        false => Ok(()),
+    };
+    // A node that cannot be asked may be gone for good: removed they are all the same.
+    for dump in own_dumps(&path, &prefix)? {
+        remove(&dump)?;
+    }
+    written
 }
 
 /// Takes a dump under a prefix of our own and links it to `to`.
 async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
     let (mut client, dumps) = (source.node().client(), source.layout().dump.clone());
     journal.note(Entry::Dumps { path: dumps, prefix: format!("{}-", journal.file_name()) }).await?;
+    // What an earlier attempt was given lacks what was written since.
+    discard_dumps(client.endpoint(), journal).await?;
     let prefix = borrowed::own_prefix(&mut client, journal).await?;
     let dump = source.save(&prefix).await;
     borrowed::give_prefix_back(&mut client, journal).await?;
@@ -247,4 +260,62 @@ fn link_tree(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::Side;
+    use crate::job::journal::Course;
+
+    /// A mover that is killed leaves a BGSAVE behind, which goes on.
+    #[tokio::test]
+    async fn a_dump_is_removed_when_it_is_written() {
+        let (journal, dir, dump) = begun_dump().await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let node = endpoint(listener.local_addr().unwrap().port());
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answers =
+                ["+PONG\r\n", "$15\r\nis_bgsaving:Yes\r\n", "$15\r\nis_bgsaving:Yes\r\n", "$14\r\nis_bgsaving:No\r\n"];
+            for answer in answers {
+                assert!(stream.read(&mut [0; 512]).await.unwrap() > 0);
+                assert!(dump.exists(), "removed before it was answered {answer}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let (discarded, ()) = tokio::join!(discard(&node, &journal), serving);
+        discarded.unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(journal.read(|state| state.dumps.is_none()));
+    }
+
+    /// It may be gone for good; when it is there again, it may have written more.
+    #[tokio::test]
+    async fn a_dump_of_a_node_that_cannot_be_asked_is_removed_and_not_forgotten() {
+        let (journal, dir, _) = begun_dump().await;
+        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+        let error = discard(&endpoint(nobody), &journal).await.unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(journal.read(|state| state.dumps.is_some()));
+    }
+
+    async fn begun_dump() -> (Journal, tempfile::TempDir, PathBuf) {
+        let (journal, dir) = (Journal::volatile(Course::default()), tempfile::tempdir().unwrap());
+        let prefix = "slotmover-job-".to_owned();
+        journal.note(Entry::Dumps { path: dir.path().to_owned(), prefix }).await.unwrap();
+        let dump = dir.path().join("slotmover-job-20261127/db0/0.tmp");
+        fs::create_dir_all(&dump).unwrap();
+        (journal, dir, dump)
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint { side: Side::Source, host: "127.0.0.1".to_owned(), port, password: None, database: 0 }
+    }
 }

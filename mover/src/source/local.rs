@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use replication::binlog::Manifest;
 use replication::{BinlogOffset, SlotCount};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Client, Endpoint};
 use crate::source::layout::Layout;
 use crate::source::node::Node;
 use crate::{Error, Result};
@@ -82,8 +82,7 @@ impl Local {
         let mut asked: Option<Instant> = None;
         let mut asks = 0;
         while begin.elapsed() < BGSAVE_TIMEOUT {
-            let saving = client.info("stats").await?.get("is_bgsaving").is_none_or(|text| text != "No");
-            if !saving {
+            if !is_saving(&mut client).await? {
                 match find_dump(&self.layout.dump, prefix, &database)? {
                     Some(Dump::Complete(path)) => return Ok(path),
                     Some(Dump::Failed(path)) => {
@@ -110,8 +109,7 @@ impl Local {
             }
             tokio::time::sleep(BGSAVE_POLL).await;
         }
-        let what = format!("BGSAVE did not end in {BGSAVE_TIMEOUT:?}");
-        Err(client.endpoint().unfit(what, "see the source's log"))
+        Err(endless_save(&client))
     }
 
     /// The manifest on disk must be the one of the node that answers: a copy of its directory would never grow.
@@ -134,6 +132,29 @@ impl Local {
             )),
         }
     }
+}
+
+/// Waits until a node writes no dump, whoever asked for it.
+///
+/// # Errors
+/// [`Error::Unfit`] when it does not end.
+pub async fn until_saved(client: &mut Client) -> Result<()> {
+    let begin = Instant::now();
+    while is_saving(client).await? {
+        if begin.elapsed() >= BGSAVE_TIMEOUT {
+            return Err(endless_save(client));
+        }
+        tokio::time::sleep(BGSAVE_POLL).await;
+    }
+    Ok(())
+}
+
+async fn is_saving(client: &mut Client) -> Result<bool> {
+    Ok(client.info("stats").await?.get("is_bgsaving").is_none_or(|text| text != "No"))
+}
+
+fn endless_save(client: &Client) -> Error {
+    client.endpoint().unfit(format!("BGSAVE did not end in {BGSAVE_TIMEOUT:?}"), "see its log")
 }
 
 enum Dump {

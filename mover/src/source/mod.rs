@@ -18,7 +18,7 @@ mod value;
 pub use known::Known;
 pub use large::LargeStrings;
 pub use layout::{Layout, log_dir};
-pub use local::{Local, own_dumps};
+pub use local::{Local, own_dumps, until_saved};
 pub use node::Node;
 pub use page::Strings;
 pub use reread::{Reading, Reread, Unsettled, Wanted};

@@ -153,7 +153,7 @@ impl Verification {
                 Err(error) => Err(error),
             },
         };
-        restored.and(snapshot::discard(&self.journal).await)
+        restored.and(snapshot::discard(&self.source, &self.journal).await)
     }
 }
 
