@@ -127,6 +127,10 @@ async fn anything_is_killed_at_random_times() {
             eprintln!("seed {seed} failed; alone: make soak SEEDS={seed}");
             std::panic::resume_unwind(failure.into_panic());
         }
+        // A soak takes most of an hour.
+        if seed % 100 == 99 {
+            eprintln!("seed {seed} of {} is through", seeds().end());
+        }
     })
     .await;
 }
