@@ -202,10 +202,10 @@ async fn discard_dumps(node: &Endpoint, journal: &Journal) -> Result<()> {
         false => Ok(()),
     };
     // A node that cannot be asked may be gone for good: removed they are all the same.
-    for dump in own_dumps(&path, &prefix)? {
-        remove(&dump)?;
-    }
-    written
+    own_dumps(&path, &prefix)?.iter().fold(written, |outcome, dump| {
+        let removed = remove(dump);
+        outcome.and(removed)
+    })
 }
 
 /// Takes a dump under a prefix of our own and links it to `to`.

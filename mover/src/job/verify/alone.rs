@@ -142,8 +142,10 @@ impl Verification {
         }
     }
 
-    /// Restores what was changed at the source and removes what is ours there.
+    /// Removes what is ours at the source and restores what was changed there: as long as the prefix is ours, a dump may
+    /// still be written.
     async fn tidy_up(&self) -> Result<()> {
+        let discarded = snapshot::discard(&self.source, &self.journal).await;
         let is_changed = self.journal.read(|state| !state.settings.is_empty());
         let restored = match is_changed {
             false => Ok(()),
@@ -153,7 +155,7 @@ impl Verification {
                 Err(error) => Err(error),
             },
         };
-        restored.and(snapshot::discard(&self.source, &self.journal).await)
+        restored.and(discarded)
     }
 }
 
