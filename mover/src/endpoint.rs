@@ -5,6 +5,8 @@
 //! ([`crate::sink`]).
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -69,7 +71,7 @@ impl Endpoint {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let client = redis::Client::open(info).map_err(failed)?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
-        let mut client = Client { connection, endpoint: self.clone() };
+        let mut client = Client { connection, endpoint: self.clone(), is_torn: Arc::default() };
         match client.ping().await {
             Ok(()) => Ok(client),
             Err(Error::Reply { reply, .. }) => Err(self.refused(reply)),
@@ -130,6 +132,8 @@ impl fmt::Debug for Password {
 pub struct Client {
     connection: MultiplexedConnection,
     endpoint: Endpoint,
+    /// Whether answers have come that no command of ours asked for: from there on none can be told from the next.
+    is_torn: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -145,7 +149,7 @@ impl Client {
     pub async fn ask(&mut self, command: &Cmd) -> Result<Value> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command.clone());
-        let mut replies = self.ask_all(&mut pipeline).await?;
+        let mut replies = self.send(&mut pipeline).await?;
         match replies.pop() {
             Some(Value::ServerError(error)) => Err(self.endpoint.answered(&name_of(command), error_text(&error))),
             Some(value) => Ok(value),
@@ -153,17 +157,45 @@ impl Client {
         }
     }
 
-    /// Sends the commands of a pipeline and takes all answers; errors among them are values.
+    /// Another connection to the same server: whoever reads keys has one alone, so that no answer can be taken for one of
+    /// somebody else's.
     ///
     /// # Errors
-    /// [`Error::Lost`] when the connection breaks or does not answer in [`RESPONSE_TIMEOUT`].
+    /// As [`Endpoint::connect`].
+    pub async fn another(&self) -> Result<Self> {
+        self.endpoint.connect().await
+    }
+
+    /// Sends the commands of a pipeline and takes all answers; errors among them are values.
+    ///
+    /// A Pika quotes names in its errors as they are, and one with an end of line would pass for two answers. So each
+    /// pipeline ends with a question of which the answer cannot be guessed: where that is not the last one, all are void
+    /// and the connection is not used again.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the connection breaks, does not answer in [`RESPONSE_TIMEOUT`], or answers more or less than
+    /// was asked.
     pub async fn ask_all(&mut self, pipeline: &mut Pipeline) -> Result<Vec<Value>> {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
+        let seal = format!("{:032x}", rand::random::<u128>());
+        pipeline.cmd("ECHO").arg(&seal);
+        let mut replies = self.send(pipeline).await?;
+        if matches!(replies.pop(), Some(Value::BulkString(last)) if last == seal.as_bytes()) {
+            return Ok(replies);
+        }
+        self.is_torn.store(true, Ordering::Release);
+        Err(self.endpoint.lost("it answered something else than was asked"))
+    }
+
+    async fn send(&mut self, pipeline: &mut Pipeline) -> Result<Vec<Value>> {
+        if self.is_torn.load(Ordering::Acquire) {
+            return Err(self.endpoint.lost("its answers are not those of our commands any more"));
+        }
         pipeline.ignore_errors();
-        let replies: Vec<Value> =
-            pipeline.query_async(&mut self.connection).await.map_err(|fault| self.endpoint.lost(fault))?;
+        let replies: Result<Vec<Value>, _> = pipeline.query_async(&mut self.connection).await;
+        let replies = replies.map_err(|fault| self.endpoint.lost(fault))?;
         match replies.len() == pipeline.len() {
             true => Ok(replies),
             false => Err(self.endpoint.lost(format!("{} answers to {} commands", replies.len(), pipeline.len()))),

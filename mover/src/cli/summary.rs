@@ -64,6 +64,10 @@ fn print_verify(verify: &VerifyReport) {
     for difference in &verify.differences {
         println!("repaired           {difference}");
     }
+    if verify.uncompared > 0 {
+        let names: Vec<String> = verify.uncompared_keys.iter().map(|key| format!("`{key}`")).collect();
+        println!("not compared       {} keys that never hold still, such as {}", verify.uncompared, names.join(", "));
+    }
 }
 
 /// Tells a person what a comparison on its own has found.

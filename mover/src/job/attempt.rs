@@ -120,7 +120,7 @@ impl<'a> Attempt<'a> {
         let checkpoint = Arc::new(checkpoint);
         let known = Arc::new(Known::new());
         let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint));
-        let mut follower = Follower::new(plan, Log::Here(spool), start, line, &known, job)?;
+        let mut follower = Follower::new(plan, Log::Here(spool), start, line, &known, job).await?;
         job.progress.watch(line.watermark());
         let found = match reach {
             Some(reach) => {
@@ -140,6 +140,9 @@ impl<'a> Attempt<'a> {
         // Its tables take memory, and nobody reads them any more.
         drop(checkpoint);
         let (fence_ms, verify) = self.switch_all(&mut follower, health.throttle()).await?;
+        let mut findings = found.noted;
+        findings
+            .extend(verify.findings.iter().filter(|finding| !findings.contains(finding)).cloned().collect::<Vec<_>>());
         Ok(Report {
             changes: follower.changes(),
             unknown_commands: follower.unknown(),
@@ -149,7 +152,7 @@ impl<'a> Attempt<'a> {
             wire_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().wire_bytes()),
             raw_bytes: plan.receiver.as_ref().map(|receiver| receiver.traffic().raw_bytes()),
             whole_rereads: known.whole_reads(),
-            findings: found.noted,
+            findings,
             ..job.journal.read(|state| Report::of(state, &job.options))
         })
     }
@@ -218,7 +221,7 @@ impl<'a> Attempt<'a> {
             }
             None => (follower.end().await?, None),
         };
-        let verify = Verify::new(plan, from, recent, follower.slots(), job, throttle);
+        let verify = Verify::new(plan, from, recent, follower.slots(), job, throttle).await?;
         let (report, again) = Box::pin(verify.run(follower)).await?;
         job.journal.note(Entry::Verified { keys: report.keys, repaired: report.repaired }).await?;
         Ok((report, again))

@@ -94,10 +94,15 @@ async fn end(
     let unmovable = all(before.unmovable, now.unmovable);
     match unmovable.is_empty() {
         true => Ok(Found { noted: all(before.noted, now.noted), unmovable }),
-        false => Err(Error::Findings {
-            what: unmovable.join("; "),
-            help: "see `slotmover inspect checkpoint`; corrupt names are left behind with `--leave-corrupt-names`",
-        }),
+        false => Err(cannot_move(&unmovable)),
+    }
+}
+
+/// The error that a checkpoint holds what must not be moved as it is.
+pub(super) fn cannot_move(unmovable: &[String]) -> Error {
+    Error::Findings {
+        what: unmovable.join("; "),
+        help: "see `slotmover inspect checkpoint`; corrupt names are left behind with `--leave-corrupt-names`",
     }
 }
 

@@ -34,7 +34,7 @@ use crate::job::start::{Done, Start};
 use crate::job::trail::{Stand, Trail};
 use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
-use crate::source::{Known, LargeStrings, Reread, Unsettled, Wanted};
+use crate::source::{Known, LargeStrings, Reread, Wanted};
 use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
@@ -75,17 +75,28 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(plan: &Plan, log: Log, start: Start, line: &Line, known: &Arc<Known>, job: &Job) -> Result<Self> {
+    pub(super) async fn new(
+        plan: &Plan,
+        log: Log,
+        start: Start,
+        line: &Line,
+        known: &Arc<Known>,
+        job: &Job,
+    ) -> Result<Self> {
         let options = &job.options;
         let (spool_max, progress) = (options.spool_max.as_u64(), Arc::clone(&job.progress));
         let gauge = Gauge::new(start.offset, spool_max, progress, Arc::clone(line.watermark()));
-        let source = || Reread::new(plan.source.client(), Dialect::Pika, Arc::clone(known));
         let large = LargeStrings::later();
         if start.is_copied {
             large.now();
         }
-        let reread = || source().against(plan.target.client()).taking_turns(large.clone());
-        let readers = Readers::new((0..options.lanes).map(|_| (reread(), line.feed())), &gauge.at_source());
+        let mut connections = Vec::new();
+        for _ in 0..options.lanes {
+            let (source, target) = tokio::try_join!(plan.source.another(), plan.target.another())?;
+            let reread = Reread::new(source, Dialect::Pika, Arc::clone(known)).against(target, plan.target.dialect());
+            connections.push((reread.taking_turns(large.clone()), line.feed()));
+        }
+        let readers = Readers::new(connections.into_iter(), &gauge.at_source());
         let mut follower = Self {
             tail: log.tail(start.offset)?,
             log,
@@ -344,7 +355,12 @@ impl Follower {
 
     /// Reads keys and sends them on their way.
     async fn read(&mut self, wanted: Vec<Wanted>) -> Result<()> {
-        if wanted.iter().any(|wanted| matches!(wanted.extent, Extent::Cut { .. })) {
+        // What an earlier read of the same key has seen says nothing about what the target has after this one.
+        wanted
+            .iter()
+            .filter(|wanted| wanted.extent == Extent::Whole)
+            .for_each(|wanted| self.waiting.forget(&wanted.key));
+        if wanted.iter().any(|Wanted { key, extent }| self.known.needs_target(key, extent)) {
             // The target is asked about these, so it must have what was sent before.
             self.land(self.watermark.mark()).await?;
         }
@@ -354,18 +370,11 @@ impl Follower {
         let (again, unsettled) = readers.read(wanted, || gauge.look(tail, work(*changes, dirty, reach))).await?;
         gauge.has_read();
         again.into_iter().for_each(|wanted| self.dirty.insert(&wanted.key, wanted.extent));
-        self.wait_for_log(unsettled, from).await
-    }
-
-    /// Lets the log tell, from now on, what these reads have seen; it ended at `from` before them.
-    async fn wait_for_log(&mut self, unsettled: Vec<Unsettled>, from: BinlogOffset) -> Result<()> {
-        if unsettled.is_empty() {
-            return Ok(());
+        if !unsettled.is_empty() {
+            // What a read has seen is in the log by now: it held the locks that writers log under.
+            let until = self.end().await?;
+            self.waiting.add(unsettled, from, until, &mut self.dirty);
         }
-        let keys: Vec<&Bytes> = unsettled.iter().map(Unsettled::key).collect();
-        self.readers.wait_for_writers(&keys).await?;
-        let until = self.end().await?;
-        self.waiting.add(unsettled, from, until, &mut self.dirty);
         Ok(())
     }
 
@@ -436,7 +445,7 @@ impl Follower {
                         changes += 1;
                         self.changes += 1;
                         self.unknown += u64::from(!known);
-                        self.noted.note(&key);
+                        self.noted.note(&key, &extent, item.start);
                         self.waiting.pass(&key, extent, item.end, &mut self.dirty);
                     }
                     Change::Key { key, .. } => self.late.look(&key, self.slot_count.slot_of(&key), item.start),

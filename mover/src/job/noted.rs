@@ -1,13 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use replication::{BinlogOffset, Extent};
 
 /// Keys that a follower has seen change, for whoever asked to be told.
 #[derive(Default)]
 pub(super) struct Noted {
-    touched: Option<HashSet<Bytes>>,
+    watched: Option<Watched>,
     since: Option<Backlog>,
+}
+
+/// Some keys, and what the log names of them from a place on.
+struct Watched {
+    from: BinlogOffset,
+    keys: HashMap<Bytes, Touched>,
+}
+
+/// What of a key the log has named: the follower reads just that again.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(super) struct Touched {
+    /// All of it.
+    is_whole: bool,
+    /// A list, by commands that name no element; or more elements than are remembered.
+    is_unclear: bool,
+    /// Elements at the ends that it does not name.
+    is_cut: bool,
+    elements: HashSet<Bytes>,
+}
+
+impl Touched {
+    /// Whether anything of it was.
+    pub(super) fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Whether all of it was.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Whether nobody can tell what of it was.
+    pub(super) fn is_unclear(&self) -> bool {
+        self.is_unclear
+    }
+
+    /// Whether elements that only the older of two readings has may have gone unnamed.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The elements.
+    pub(super) fn elements(&self) -> impl Iterator<Item = &Bytes> {
+        self.elements.iter()
+    }
+
+    /// Takes a change in.
+    pub(super) fn add(&mut self, extent: &Extent) {
+        let elements = match extent {
+            Extent::Whole | Extent::Value { .. } => return self.is_whole = true,
+            Extent::Steps(_) => return self.is_unclear = true,
+            Extent::Elements(elements) => elements,
+            Extent::Cut { elements, .. } => {
+                self.is_cut = true;
+                elements
+            }
+        };
+        if self.elements.len() + elements.len() > ELEMENTS_MAX {
+            self.is_unclear = true;
+        } else {
+            self.elements.extend(elements.iter().map(|element| Bytes::copy_from_slice(element)));
+        }
+    }
 }
 
 /// Keys that are to be looked at some time: no more than fit into a bounded memory.
@@ -20,29 +84,27 @@ pub(super) struct Backlog {
 }
 
 impl Noted {
-    /// A key has changed.
-    pub(super) fn note(&mut self, key: &[u8]) {
-        if self.touched.is_none() && self.since.is_none() {
-            return;
+    /// So much of a key has changed, as an entry says that begins at `start`.
+    pub(super) fn note(&mut self, key: &[u8], extent: &Extent, start: BinlogOffset) {
+        if let Some(touched) = self.watched.as_mut().filter(|watched| start >= watched.from)
+            && let Some(touched) = touched.keys.get_mut(key)
+        {
+            touched.add(extent);
         }
-        // A copy, for the key itself is a part of a larger piece of memory.
-        let key = Bytes::copy_from_slice(key);
         if let Some(since) = &mut self.since {
-            since.add(&key);
-        }
-        if let Some(touched) = &mut self.touched {
-            touched.insert(key);
+            // A copy, for the key itself is a part of a larger piece of memory.
+            since.add(&Bytes::copy_from_slice(key));
         }
     }
 
-    /// From now on remembers which keys change, all of them: for a short time.
-    pub(super) fn watch(&mut self) {
-        self.touched = Some(HashSet::new());
+    /// Remembers what of these keys changes behind this place in the log: for a short time.
+    pub(super) fn watch(&mut self, from: BinlogOffset, keys: impl Iterator<Item = Bytes>) {
+        self.watched = Some(Watched { from, keys: keys.map(|key| (key, Touched::default())).collect() });
     }
 
-    /// The keys that changed since [`watch`](Self::watch).
-    pub(super) fn touched(&mut self) -> HashSet<Bytes> {
-        self.touched.take().unwrap_or_default()
+    /// What of the keys that were to be watched has changed since.
+    pub(super) fn touched(&mut self) -> HashMap<Bytes, Touched> {
+        self.watched.take().map(|watched| watched.keys).unwrap_or_default()
     }
 
     /// From now on gathers keys that change, however long that is.
@@ -77,6 +139,9 @@ fn cost(key: &Bytes) -> usize {
     key.len() + 2 * size_of::<Bytes>()
 }
 
+/// Names of elements that are remembered of one key.
+const ELEMENTS_MAX: usize = 1 << 16;
+
 /// Memory for keys that were gathered: some ten thousand at least.
 const BACKLOG_SIZE: usize = 8 << 20;
 
@@ -84,34 +149,43 @@ const BACKLOG_SIZE: usize = 8 << 20;
 mod tests {
     use super::*;
 
+    fn note(noted: &mut Noted, key: &[u8]) {
+        noted.note(key, &Extent::Whole, BinlogOffset::new(0, 0));
+    }
+
     #[test]
     fn what_is_gathered_is_bounded() {
         let mut noted = Noted::default();
-        noted.note(b"before");
+        note(&mut noted, b"before");
         noted.gather();
         let long = "k".repeat(10_000);
-        (0..2000).for_each(|number| noted.note(format!("{long}{number}").as_bytes()));
-        noted.note(format!("{long}0").as_bytes());
+        (0..2000).for_each(|number| note(&mut noted, format!("{long}{number}").as_bytes()));
+        note(&mut noted, format!("{long}0").as_bytes());
         let (keys, passed_over) = noted.take(usize::MAX);
         assert_eq!(keys.len() as u64 + passed_over, 2000);
         assert!(passed_over > 0 && keys.iter().map(cost).sum::<usize>() <= BACKLOG_SIZE);
         // Its room is free again.
-        noted.note(b"after");
+        note(&mut noted, b"after");
         assert_eq!(noted.take(10), (vec![Bytes::from("after")], 0));
         assert_eq!(noted.take(10), (vec![], 0));
     }
 
     #[test]
-    fn what_is_touched_is_told_to_whoever_asked() {
+    fn only_what_is_named_behind_the_place_is_touched() {
         let mut noted = Noted::default();
-        noted.gather();
-        noted.watch();
-        noted.note(b"a");
-        assert_eq!(noted.touched(), HashSet::from([Bytes::from("a")]));
-        noted.note(b"b");
+        let (before, from) = (BinlogOffset::new(0, 9), BinlogOffset::new(0, 10));
+        noted.watch(from, ["a", "b", "c"].map(Bytes::from).into_iter());
+        let elements = |names: &[&'static str]| Extent::Elements(names.iter().map(|name| Bytes::from(*name)).collect());
+        noted.note(b"a", &Extent::Whole, before);
+        noted.note(b"a", &elements(&["x"]), from);
+        noted.note(b"b", &Extent::Steps(Vec::new()), from);
+        noted.note(b"d", &Extent::Whole, from);
+        let touched = noted.touched();
+        let a = &touched[&Bytes::from("a")];
+        assert!(a.is_any() && !a.is_whole() && !a.is_unclear());
+        assert_eq!(a.elements().collect::<Vec<_>>(), ["x"]);
+        assert!(touched[&Bytes::from("b")].is_unclear() && !touched[&Bytes::from("c")].is_any());
+        assert_eq!(touched.len(), 3);
         assert!(noted.touched().is_empty());
-        let (mut keys, _) = noted.take(2);
-        keys.sort_unstable();
-        assert_eq!(keys, [Bytes::from("a"), Bytes::from("b")]);
     }
 }

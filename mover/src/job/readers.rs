@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -63,14 +62,6 @@ impl Readers {
             unsettled.extend(open);
         }
         Ok((all_again, unsettled))
-    }
-
-    /// Returns when every change of these keys that a read may have seen is in the log.
-    pub(super) async fn wait_for_writers(&mut self, keys: &[&Bytes]) -> Result<()> {
-        match self.idle.first_mut() {
-            Some(reader) => reader.reread.wait_for_writers(keys).await,
-            None => unreachable!("they are all back"),
-        }
     }
 }
 

@@ -122,6 +122,13 @@ pub struct VerifyReport {
     pub repaired: u64,
     /// The first of these, and how each of them differed.
     pub differences: Vec<String>,
+    /// Keys that never held still, as lists do that change all the time: they were read whole once more, and whether they
+    /// are equal could not be told at any moment.
+    pub uncompared: u64,
+    /// The names of the first of these, escaped.
+    pub uncompared_keys: Vec<String>,
+    /// What the checkpoint that was compared held that was not as it should be, by kind.
+    pub findings: Vec<String>,
 }
 
 impl VerifyReport {
@@ -138,13 +145,16 @@ impl VerifyReport {
         self.extra += other.extra;
         self.repaired += other.repaired;
         self.differences.extend(other.differences);
+        self.uncompared += other.uncompared;
+        self.uncompared_keys.extend(other.uncompared_keys);
+        self.findings.extend(other.findings);
     }
 }
 
 impl Serialize for VerifyReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { mode, keys, bytes, seconds, mismatches, extra, repaired, differences } = self;
-        let mut fields = serializer.serialize_struct("VerifyReport", 8)?;
+        let Self { mode, keys, bytes, seconds, mismatches, extra, repaired, differences, .. } = self;
+        let mut fields = serializer.serialize_struct("VerifyReport", 10)?;
         fields.serialize_field("mode", mode)?;
         // Zeros would read as if nothing had been found.
         if *mode != VerifyMode::Off {
@@ -155,6 +165,8 @@ impl Serialize for VerifyReport {
             fields.serialize_field("extra", extra)?;
             fields.serialize_field("repaired", repaired)?;
             fields.serialize_field("differences", differences)?;
+            fields.serialize_field("uncompared", &self.uncompared)?;
+            fields.serialize_field("uncompared_keys", &self.uncompared_keys)?;
         }
         fields.end()
     }

@@ -82,6 +82,11 @@ impl Waiting {
         self.keys.values().any(|read| matches!(read.what, Unsettled::Cut(_)))
     }
 
+    /// Forgets a key that is about to be read anew.
+    pub(super) fn forget(&mut self, key: &Bytes) {
+        self.keys.remove(key);
+    }
+
     /// Forgets all of them: the source was flushed.
     pub(super) fn clear(&mut self) {
         self.keys.clear();

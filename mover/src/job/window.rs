@@ -241,7 +241,7 @@ impl Attempt<'_> {
     async fn follow_back(&self, job: &Job, log: Log, rig: &Rig) -> Result<Result<RollbackReport, String>> {
         let (back, known) = (self.job, Arc::new(Known::new()));
         let start = back.journal.read(|state| self.start(state));
-        let mut follower = Follower::new(&self.plan, log, start, &rig.line, &known, back)?;
+        let mut follower = Follower::new(&self.plan, log, start, &rig.line, &known, back).await?;
         back.progress.watch(rig.line.watermark());
         rig.health.line_follows();
         loop {

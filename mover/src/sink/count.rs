@@ -3,7 +3,7 @@
 //! machine renders them.
 
 use replication::ListStep;
-use snapshot::{Body, Kind, Piece};
+use snapshot::{Body, Kind, Piece, StreamId};
 
 use crate::batch::{Patch, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy};
@@ -22,22 +22,23 @@ pub(super) fn commands(dialect: Dialect, write: &Write) -> usize {
 fn of_piece(dialect: Dialect, piece: &Piece) -> usize {
     let replaces = piece.part.is_first() && dialect.lands_as(piece.body.kind()) != Kind::String;
     let expires = piece.part.is_last() && piece.expire_at.is_some();
-    let last_id = match &piece.body {
-        Body::Stream { entries, last_id } if piece.part.is_last() => {
-            match (dialect, entries.last().map(|entry| entry.id)) {
-                (_, Some(entry)) if entry >= *last_id => 0,
-                (Dialect::Redis { .. }, Some(_)) => 1,
-                (Dialect::Pika, _) | (_, None) => 2,
-            }
-        }
-        _ => 0,
-    };
+    let last_id = if piece.part.is_last() { of_last_id(dialect, &piece.body) } else { 0 };
     usize::from(replaces) + of_body(dialect, &piece.body) + last_id + usize::from(expires)
 }
 
 fn of_patch(dialect: Dialect, patch: &Patch) -> usize {
-    let passing = if patch.set.kind() == Kind::Stream { patch.remove.len() } else { 0 };
-    of_body(dialect, &patch.set) + passing + patch.remove.len().div_ceil(ELEMENTS_MAX)
+    of_body(dialect, &patch.set) + of_last_id(dialect, &patch.set) + patch.remove.len().div_ceil(ELEMENTS_MAX)
+}
+
+/// What makes a stream give out ids above its last one only.
+fn of_last_id(dialect: Dialect, body: &Body) -> usize {
+    let Body::Stream { entries, last_id } = body else { return 0 };
+    match (dialect, entries.last().map(|entry| entry.id)) {
+        _ if *last_id == StreamId::default() => 0,
+        (_, Some(entry)) if entry >= *last_id => 0,
+        (Dialect::Redis { .. }, Some(_)) => 1,
+        (Dialect::Pika, _) | (_, None) => 2,
+    }
 }
 
 fn of_step(step: &ListStep) -> usize {
@@ -69,7 +70,7 @@ mod tests {
     use crate::sink::render::Commands;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use snapshot::{Part, StreamEntry, StreamId, UnixMillis};
+    use snapshot::{Part, StreamEntry, UnixMillis};
 
     fn body(kind: usize, count: usize, last_id: u64) -> Body {
         let element = |number: usize| Bytes::from(number.to_string());

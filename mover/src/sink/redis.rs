@@ -68,6 +68,14 @@ impl Target {
         self.client.clone()
     }
 
+    /// A connection for questions that nobody else has.
+    ///
+    /// # Errors
+    /// [`Error::Connect`](crate::Error::Connect).
+    pub async fn another(&self) -> Result<Client> {
+        self.client.another().await
+    }
+
     /// A new bulk connection.
     ///
     /// # Errors
@@ -188,10 +196,10 @@ impl RedisAnswers {
         let expected = self.expected.recv_async().await.map_err(|_| Error::LineStopped)?;
         let Self { endpoint, reader, .. } = self;
         let mut refusal = None;
+        // No refusal can mean "I have it": whoever reads a stream asks the target first what it has.
         let check = |index: usize, answer: Answer<'_>| {
             let Answer::Refused(line) = answer else { return };
-            let repeated = expected.may_repeat(index) && ID_NOT_ABOVE_LAST.iter().any(|text| contains(line, text));
-            if !repeated && refusal.is_none() {
+            if refusal.is_none() {
                 let verb = expected.verb(index);
                 refusal = Some(endpoint.answered(verb.name(), String::from_utf8_lossy(line)));
             }
@@ -210,11 +218,3 @@ impl Answers for RedisAnswers {
 /// The server has the next batches at hand while it works on one, and not so many that another client's command that comes
 /// in between waits for long.
 const WINDOW: usize = 256 << 10;
-
-fn contains(line: &[u8], part: &[u8]) -> bool {
-    line.windows(part.len()).any(|window| window == part)
-}
-
-/// What Redis and Pika answer to XADD of an entry that is there already, Pika by the second text where the id is a full one. A stream only grows at its end, so an id that
-/// is not above the last one was added by an earlier delivery of the same change; Verify would show any other case.
-const ID_NOT_ABOVE_LAST: [&[u8]; 2] = [b"The ID specified in XADD is equal or smaller", b"INVALID ID given"];

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From writes to the commands of a dialect.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use replication::{ListEnd, ListStep};
 use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
@@ -25,8 +23,6 @@ pub(super) struct Commands {
 #[derive(Default, Debug)]
 pub(super) struct Expected {
     verbs: Vec<Verb>,
-    /// Stream entries that the target may have already: it answers those with an error that means "I have it".
-    repeatable: Vec<Range<usize>>,
 }
 
 impl Expected {
@@ -38,11 +34,6 @@ impl Expected {
     /// The command that an answer belongs to.
     pub(super) fn verb(&self, index: usize) -> Verb {
         self.verbs[index]
-    }
-
-    /// Whether an answer "the id is not above the last one" to this command is fine.
-    pub(super) fn may_repeat(&self, index: usize) -> bool {
-        self.repeatable.iter().any(|range| range.contains(&index))
     }
 }
 
@@ -77,7 +68,6 @@ impl Commands {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.expected.verbs.clear();
-        self.expected.repeatable.clear();
     }
 
     /// Appends what does `write` at the target.
@@ -119,18 +109,15 @@ impl Commands {
     }
 
     fn patch(&mut self, patch: &Patch) -> Result<(), Unmovable> {
-        let first = self.expected.verbs.len();
         self.elements(&patch.key, &patch.set)?;
+        if let Body::Stream { entries, last_id } = &patch.set {
+            self.last_id(&patch.key, entries.last().map(|entry| entry.id), *last_id);
+        }
         let removal = match patch.set.kind() {
             Kind::Hash => Verb::HDel,
             Kind::Set => Verb::SRem,
             Kind::Zset => Verb::ZRem,
-            Kind::Stream => {
-                // An entry that came and went leaves its id behind, here as at the source.
-                patch.remove.iter().for_each(|id| self.command(Verb::XAdd, &[&patch.key, id, b"", b""]));
-                self.expected.repeatable.push(first..self.expected.verbs.len());
-                Verb::XDel
-            }
+            Kind::Stream => Verb::XDel,
             kind @ (Kind::String | Kind::HyperLogLog | Kind::List) => {
                 unreachable!("a {kind} is always read whole, it has no elements to patch")
             }
@@ -243,7 +230,7 @@ impl Commands {
     /// Makes the target give out ids above `last_id` only, as the source does. A stream without entries comes into
     /// being that way.
     fn last_id(&mut self, key: &Bytes, last_entry: Option<StreamId>, last_id: StreamId) {
-        if last_entry.is_some_and(|entry| entry >= last_id) {
+        if last_id == StreamId::default() || last_entry.is_some_and(|entry| entry >= last_id) {
             return;
         }
         let id = last_id.to_string();
@@ -392,9 +379,13 @@ mod tests {
         let set = Body::Zset(vec![("a".into(), 1.5), ("b".into(), f64::NEG_INFINITY)]);
         let patch = Write::Patch(Patch { key: "k".into(), set, remove: vec!["c".into()] });
         assert_eq!(rendered(REDIS, patch), "ZADD k 1.5 a -inf b; ZREM k c");
-        let set = Body::Stream { entries: vec![], last_id: StreamId::default() };
-        let patch = Write::Patch(Patch { key: "k".into(), set, remove: vec!["5-0".into()] });
-        assert_eq!(rendered(REDIS, patch), "XADD k 5-0  ; XDEL k 5-0");
+        let stream = |last_id| {
+            let set = Body::Stream { entries: vec![], last_id };
+            Write::Patch(Patch { key: "k".into(), set, remove: vec!["5-0".into()] })
+        };
+        assert_eq!(rendered(REDIS, stream(StreamId::default())), "XDEL k 5-0");
+        // An entry that came and went leaves its id behind.
+        assert_eq!(rendered(Dialect::Pika, stream(StreamId::new(7, 0))), "XADD k 7-0  ; XDEL k 7-0; XDEL k 5-0");
     }
 
     #[test]

@@ -9,13 +9,15 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use replication::Cut;
 use snapshot::{Body, Kind, StreamEntry, StreamId};
 
 use crate::Result;
+use crate::dialect::Dialect;
 use crate::endpoint::{Client, Endpoint};
 use crate::source::estimate::Estimate;
+use crate::source::inquiry::{Inquiry, Told};
 use crate::source::page::{PAGE_ELEMENTS, PAGE_SIZE, successor};
 use crate::source::reply::{self, Read};
 
@@ -29,14 +31,15 @@ pub(super) struct CutKey {
     pub(super) cut: Cut,
 }
 
-/// The elements that the target has and the source has not, besides those that the log names; `None` where the whole key
-/// must be read to know.
+/// The elements that the target, of this dialect, has and the source has not, besides those that the log names; `None` where
+/// the whole key must be read to know.
 ///
 /// # Errors
 /// As [`Client::ask_all`].
 pub(super) async fn gone(
     source: &mut Client,
     target: &mut Client,
+    dialect: Dialect,
     keys: Vec<CutKey>,
 ) -> Result<Vec<(CutKey, Option<Vec<Bytes>>)>> {
     let mut outcomes = Vec::with_capacity(keys.len());
@@ -45,7 +48,7 @@ pub(super) async fn gone(
         let mut some: Vec<Search> = keys.by_ref().take(KEYS_AT_ONCE).map(Search::new).collect();
         fronts(source, &mut some).await?;
         while some.iter().any(|search| search.side.is_some()) {
-            step(source, target, &mut some).await?;
+            step(source, target, dialect, &mut some).await?;
         }
         outcomes.extend(some.into_iter().map(|search| (search.key, search.gone)));
     }
@@ -176,13 +179,13 @@ impl Search {
 /// Asks the source for the first entries of streams.
 async fn fronts(source: &mut Client, searches: &mut [Search]) -> Result<()> {
     let is_stream = |search: &&mut Search| search.key.kind == Kind::Stream;
-    let mut pipeline = Pipeline::new();
+    let mut inquiry = Inquiry::of(Dialect::Pika);
     for search in searches.iter_mut().filter(is_stream) {
-        pipeline.cmd("XRANGE").arg(&search.key.key[..]).arg("-").arg("+").arg("COUNT").arg(1);
+        inquiry.key().cmd("XRANGE").arg(&search.key.key[..]).arg("-").arg("+").arg("COUNT").arg(1);
     }
-    let answers = source.ask_all(&mut pipeline).await?;
-    for (search, answer) in searches.iter_mut().filter(is_stream).zip(answers) {
-        let first = match reply::read(source.endpoint(), "XRANGE", answer)? {
+    let told = inquiry.ask(source).await?;
+    for (search, mut told) in searches.iter_mut().filter(is_stream).zip(told) {
+        let first = match reply::read(source.endpoint(), "XRANGE", told.answer())? {
             Read::Data(value) => reply::entries(value).and_then(|entries| entries.first().map(|entry| entry.id)),
             Read::TypeChanged => None,
         };
@@ -195,19 +198,19 @@ async fn fronts(source: &mut Client, searches: &mut [Search]) -> Result<()> {
 }
 
 /// A page of every search that goes on.
-async fn step(source: &mut Client, target: &mut Client, searches: &mut [Search]) -> Result<()> {
-    let mut pipeline = Pipeline::new();
+async fn step(source: &mut Client, target: &mut Client, dialect: Dialect, searches: &mut [Search]) -> Result<()> {
+    let mut inquiry = Inquiry::of(dialect);
     let open = |search: &&mut Search| search.side.is_some();
     for search in searches.iter_mut().filter(open) {
-        search.side.into_iter().for_each(|side| {
-            pipeline.add_command(search.command(side));
-        });
+        if let Some(side) = search.side {
+            inquiry.key().add_command(search.command(side));
+        }
     }
-    let answers = target.ask_all(&mut pipeline).await?;
+    let told = inquiry.ask(target).await?;
     let mut pages = Vec::new();
-    let mut pipeline = Pipeline::new();
-    for (search, answer) in searches.iter_mut().filter(open).zip(answers) {
-        let Read::Data(value) = reply::read(target.endpoint(), "a page", answer)? else {
+    let mut inquiry = Inquiry::of(Dialect::Pika);
+    for (search, mut told) in searches.iter_mut().filter(open).zip(told) {
+        let Read::Data(value) = reply::read(target.endpoint(), "a page", told.answer())? else {
             search.give_up();
             continue;
         };
@@ -221,15 +224,15 @@ async fn step(source: &mut Client, target: &mut Client, searches: &mut [Search])
         let body = reply::body(target.endpoint(), Kind::Zset, value)?;
         search.estimate.learn(body.len(), body.size());
         let Body::Zset(members) = body else { unreachable!("the body of a sorted set is one") };
+        let questions = inquiry.key();
         for (member, _) in &members {
-            pipeline.cmd("ZSCORE").arg(&search.key.key[..]).arg(&member[..]);
+            questions.cmd("ZSCORE").arg(&search.key.key[..]).arg(&member[..]);
         }
         pages.push((search, members));
     }
-    let mut answers = source.ask_all(&mut pipeline).await?.into_iter();
-    for (search, members) in pages {
-        let answers: Vec<Value> = answers.by_ref().take(members.len()).collect();
-        match scores(source.endpoint(), answers)? {
+    let told = inquiry.ask(source).await?;
+    for ((search, members), told) in pages.into_iter().zip(told) {
+        match scores(source.endpoint(), told)? {
             Some(scores) => search.judge(members, scores),
             None => search.give_up(),
         }
@@ -238,8 +241,8 @@ async fn step(source: &mut Client, target: &mut Client, searches: &mut [Search])
 }
 
 /// The answers to ZSCORE; `None` when the key has another type by now.
-fn scores(endpoint: &Endpoint, answers: Vec<Value>) -> Result<Option<Vec<Option<f64>>>> {
-    let mut scores = Vec::with_capacity(answers.len());
+fn scores(endpoint: &Endpoint, answers: Told) -> Result<Option<Vec<Option<f64>>>> {
+    let mut scores = Vec::new();
     for answer in answers {
         scores.push(match reply::read(endpoint, "ZSCORE", answer)? {
             Read::TypeChanged => return Ok(None),

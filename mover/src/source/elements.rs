@@ -3,15 +3,17 @@
 
 use bytes::Bytes;
 use redis::{Pipeline, Value};
-use snapshot::{Body, Kind, StreamId};
+use snapshot::{Body, Kind};
 
 use crate::Result;
 use crate::batch::Patch;
+use crate::dialect::Dialect;
 use crate::endpoint::{Client, Endpoint};
+use crate::source::inquiry::{Inquiry, Told};
 use crate::source::reply::{self, Read};
 
-/// Reads elements of keys of known type. Keys whose type or expiry is not what it was are given back: they must be
-/// read whole, for they may have been re-created in between.
+/// Reads elements of hashes, sets and sorted sets. Keys whose type or expiry is not what it was are given back: they must
+/// be read whole, for they may have been re-created in between. A key without elements is only looked at for that.
 ///
 /// # Errors
 /// As [`Client::ask_all`].
@@ -19,22 +21,19 @@ pub(super) async fn read(
     client: &mut Client,
     keys: Vec<(Bytes, Kind, Vec<Bytes>)>,
 ) -> Result<(Vec<Patch>, Vec<Bytes>)> {
-    let mut pipeline = Pipeline::new();
+    let mut inquiry = Inquiry::of(Dialect::Pika);
     for (key, kind, elements) in &keys {
-        pipeline.cmd("TYPE").arg(&key[..]).cmd("PTTL").arg(&key[..]);
-        ask(&mut pipeline, key, *kind, elements);
+        ask(inquiry.key().cmd("TYPE").arg(&key[..]).cmd("PTTL").arg(&key[..]), key, *kind, elements);
     }
-    let endpoint = client.endpoint().clone();
-    let mut replies = client.ask_all(&mut pipeline).await?.into_iter();
+    let told = inquiry.ask(client).await?;
+    let endpoint = client.endpoint();
     let mut patches = Vec::with_capacity(keys.len());
     let mut changed = Vec::new();
-    for (key, kind, elements) in keys {
-        let found = reply::kind(&endpoint, replies.next().unwrap_or_default())?;
-        let ttl = reply::integer(&endpoint, "PTTL", replies.next().unwrap_or_default())?;
-        let answers: Vec<Value> = replies.by_ref().take(answer_count(kind, &elements)).collect();
-        let has_no_expiry = ttl == -1 || kind == Kind::Stream;
-        let same = found == Some(kind) && has_no_expiry;
-        match patch(&endpoint, kind, elements, answers)? {
+    for ((key, kind, elements), mut told) in keys.into_iter().zip(told) {
+        let found = reply::kind(endpoint, told.answer())?;
+        let ttl = reply::integer(endpoint, "PTTL", told.answer())?;
+        let same = found == Some(kind) && ttl == -1;
+        match patch(endpoint, kind, elements, told)? {
             Read::Data((set, remove)) if same => patches.push(Patch { key, set, remove }),
             _ => changed.push(key),
         }
@@ -43,7 +42,7 @@ pub(super) async fn read(
 }
 
 fn ask(pipeline: &mut Pipeline, key: &Bytes, kind: Kind, elements: &[Bytes]) {
-    if kind == Kind::Hash {
+    if kind == Kind::Hash && !elements.is_empty() {
         pipeline.cmd("HMGET").arg(&key[..]);
         elements.iter().for_each(|field| {
             pipeline.arg(&field[..]);
@@ -54,28 +53,15 @@ fn ask(pipeline: &mut Pipeline, key: &Bytes, kind: Kind, elements: &[Bytes]) {
         match kind {
             Kind::Set => pipeline.cmd("SISMEMBER").arg(&key[..]).arg(&element[..]),
             Kind::Zset => pipeline.cmd("ZSCORE").arg(&key[..]).arg(&element[..]),
-            Kind::Stream => pipeline.cmd("XRANGE").arg(&key[..]).arg(&element[..]).arg(&element[..]),
-            Kind::Hash | Kind::String | Kind::HyperLogLog | Kind::List => {
+            Kind::Hash | Kind::Stream | Kind::String | Kind::HyperLogLog | Kind::List => {
                 unreachable!("a {kind} is not read by element here")
             }
         };
     }
 }
 
-fn answer_count(kind: Kind, elements: &[Bytes]) -> usize {
-    match kind {
-        Kind::Hash => 1,
-        _ => elements.len(),
-    }
-}
-
 /// What the answers say about the elements: those to set, and those to remove.
-fn patch(
-    endpoint: &Endpoint,
-    kind: Kind,
-    elements: Vec<Bytes>,
-    answers: Vec<Value>,
-) -> Result<Read<(Body, Vec<Bytes>)>> {
+fn patch(endpoint: &Endpoint, kind: Kind, elements: Vec<Bytes>, answers: Told) -> Result<Read<(Body, Vec<Bytes>)>> {
     let mut values = Vec::with_capacity(elements.len());
     for answer in answers {
         match reply::read(endpoint, "a read of elements", answer)? {
@@ -103,7 +89,6 @@ fn patch(
 fn is_missing(kind: Kind, value: &Value) -> bool {
     match (kind, value) {
         (Kind::Set, Value::Int(member)) => *member == 0,
-        (Kind::Stream, Value::Array(entries)) => entries.is_empty(),
         (_, value) => *value == Value::Nil,
     }
 }
@@ -118,14 +103,6 @@ fn body(kind: Kind, present: Vec<(Bytes, Value)>) -> Option<Body> {
             let score = |value| reply::score_of(&reply::bulk(value)?);
             Body::Zset(present.into_iter().map(|(member, value)| Some((member, score(value)?))).collect::<Option<_>>()?)
         }
-        Kind::Stream => {
-            let mut entries = Vec::with_capacity(present.len());
-            for (_, value) in present {
-                entries.extend(reply::entries(value)?);
-            }
-            entries.sort_by_key(|entry| entry.id);
-            Body::Stream { entries, last_id: StreamId::default() }
-        }
-        Kind::String | Kind::HyperLogLog | Kind::List => return None,
+        Kind::Stream | Kind::String | Kind::HyperLogLog | Kind::List => return None,
     })
 }

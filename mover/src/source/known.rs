@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use lru::LruCache;
-use replication::ListStep;
+use replication::{Extent, ListStep};
 use snapshot::Kind;
 
 /// Keys of which changes need not be read whole.
@@ -110,6 +110,15 @@ impl Known {
         let mut memory = self.lock();
         let (kind, all) = memory.big.get(key)?;
         (elements <= ELEMENTS_ALWAYS || elements <= all / 4).then_some(*kind)
+    }
+
+    /// Whether whoever reads so much of this key asks the target as well, which must have all that was sent before then.
+    pub fn needs_target(&self, key: &Bytes, extent: &Extent) -> bool {
+        match extent {
+            Extent::Cut { .. } => true,
+            Extent::Elements(elements) => self.kind(key, elements.len()) == Some(Kind::Stream),
+            Extent::Whole | Extent::Value { .. } | Extent::Steps(_) => false,
+        }
     }
 
     /// How many big collections had to be read whole.

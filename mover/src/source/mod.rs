@@ -4,15 +4,18 @@
 mod cut;
 mod elements;
 mod estimate;
+mod inquiry;
 mod known;
 mod large;
 mod layout;
 mod local;
 mod node;
 mod page;
+mod presence;
 mod reply;
 mod reread;
 mod small;
+mod stream;
 mod value;
 
 pub use known::Known;

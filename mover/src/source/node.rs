@@ -46,6 +46,14 @@ impl Node {
         self.client.clone()
     }
 
+    /// A connection for questions that nobody else has.
+    ///
+    /// # Errors
+    /// [`Error::Connect`](crate::Error::Connect).
+    pub async fn another(&self) -> Result<Client> {
+        self.client.another().await
+    }
+
     /// The process that it is: another one after a restart.
     pub fn run(&self) -> &str {
         &self.run

@@ -4,7 +4,11 @@
 //! The server's own answers have traps. TYPE names keys that are gone, a missing key has a TTL of 0 or -2, and ZRANGE
 //! is wrong where a score is -inf: so an empty read decides whether a key is there, and sorted sets are read with
 //! ZSCAN. A HyperLogLog says it is a string, only PFCOUNT tells. A type may change between two questions: then the key
-//! is to be read again.
+//! is to be read again. All that is asked goes through an [`Inquiry`], past a Pika's cache.
+//!
+//! A Pika quotes a key's name as it is in the error that the key has another type. An end of line in a name would cut
+//! that error in two, so such a key is read whole, alone and in quarantine: on a connection of which nothing else is lost
+//! when its answers are not to be trusted any more.
 //!
 //! What is asked at once is bounded by bytes, as far as sizes are known or can be guessed, and by elements where they
 //! cannot. The redis crate holds an answer twice while it decodes it.
@@ -13,22 +17,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::Pipeline;
 use replication::{Extent, ListStep};
 use snapshot::{Body, Kind};
 
-use crate::Result;
 use crate::batch::{Patch, Steps, Write};
 use crate::dialect::Dialect;
 use crate::endpoint::Client;
 use crate::source::cut::{self, CutKey};
 use crate::source::elements;
 use crate::source::estimate::Estimate;
+use crate::source::inquiry::Inquiry;
 use crate::source::known::Known;
 use crate::source::large::{LARGE_MIN, LargeStrings, Turn};
 use crate::source::page::{Paging, ScanPattern, Step, Strings};
 use crate::source::small::Found;
+use crate::source::stream::{self, NamedEntries};
 use crate::source::value::LoggedValue;
+use crate::{Error, Result};
 
 /// A key to be read, and how much of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -75,7 +80,9 @@ pub struct Reread {
     pub(super) dialect: Dialect,
     pub(super) known: Arc<Known>,
     pub(super) estimate: Estimate,
-    target: Option<Client>,
+    target: Option<(Client, Dialect)>,
+    /// The connection for keys whose names may cut an answer in two, while there is one.
+    quarantine: Option<Client>,
     pattern: ScanPattern,
     strings: Strings,
     large: Option<LargeStrings>,
@@ -85,14 +92,15 @@ impl Reread {
     /// A reader of the server behind `client`.
     pub fn new(client: Client, dialect: Dialect, known: Arc<Known>) -> Self {
         let (pattern, estimate) = (ScanPattern::unique(), Estimate::new());
-        Self { client, dialect, known, estimate, target: None, pattern, strings: Strings::Whole, large: None }
+        let (target, quarantine, strings, large) = (None, None, Strings::Whole, None);
+        Self { client, dialect, known, estimate, target, quarantine, pattern, strings, large }
     }
 
-    /// Lets it ask the target which elements stand where the source lost some. Nothing else may write there, and what was
-    /// read before must have landed.
+    /// Lets it ask the target, of this dialect, what it has of a stream, and which elements stand where the source lost
+    /// some. Nothing else may write there, and what was read before must have landed: [`Known::needs_target`] says when.
     #[must_use]
-    pub fn against(self, target: Client) -> Self {
-        Self { target: Some(target), ..self }
+    pub fn against(self, target: Client, dialect: Dialect) -> Self {
+        Self { target: Some((target, dialect)), ..self }
     }
 
     /// Makes it take turns with others at large strings. Those for which it has none are to be read again.
@@ -109,6 +117,10 @@ impl Reread {
 
     /// Begins to read `wanted`.
     pub fn read(&mut self, wanted: Vec<Wanted>) -> Reading<'_> {
+        let (unsafe_names, wanted): (Vec<_>, Vec<_>) = match self.dialect {
+            Dialect::Pika => wanted.into_iter().partition(|wanted| has_line_end(&wanted.key)),
+            Dialect::Redis { .. } => (Vec::new(), wanted),
+        };
         // Groups of values need fewer trips to the server than others, unless they are mixed.
         let (values, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(Wanted::is_value);
         Reading {
@@ -117,27 +129,16 @@ impl Reread {
             found: VecDeque::new(),
             big: VecDeque::new(),
             turn: None,
+            unsafe_names: unsafe_names.into_iter().map(|wanted| wanted.key).collect(),
+            in_quarantine: None,
             again: Vec::new(),
             unsettled: Vec::new(),
         }
     }
 
-    /// Returns when every change of these keys that a read may have seen is in the log. Pika holds a lock of the key from
-    /// before it applies a write until after it has logged it. This takes the same lock, by a write that changes nothing:
-    /// no key has the field that it deletes.
-    ///
-    /// # Errors
-    /// [`Error::Lost`](crate::Error::Lost).
-    pub async fn wait_for_writers(&mut self, keys: &[&Bytes]) -> Result<()> {
-        for keys in keys.chunks(GROUP_KEYS) {
-            let mut pipeline = Pipeline::with_capacity(keys.len());
-            for key in keys {
-                pipeline.cmd("HDEL").arg(&key[..]).arg(NO_FIELD);
-            }
-            // A key of another type refuses it, and that it does behind the lock.
-            self.client.ask_all(&mut pipeline).await?;
-        }
-        Ok(())
+    /// Questions for the server.
+    pub(super) fn inquiry(&self) -> Inquiry {
+        Inquiry::of(self.dialect)
     }
 }
 
@@ -150,6 +151,10 @@ pub struct Reading<'a> {
     big: VecDeque<Paging>,
     /// While a large string is among the big keys, and until all that was read has been handed on.
     turn: Option<Turn>,
+    /// Keys whose names may cut an answer in two: they are read one by one when all else is done.
+    unsafe_names: VecDeque<Bytes>,
+    /// The one that is being read. The reader's connection and that of the quarantine are changed over meanwhile.
+    in_quarantine: Option<Bytes>,
     pub(super) again: Vec<Wanted>,
     pub(super) unsettled: Vec<Unsettled>,
 }
@@ -160,6 +165,7 @@ struct Group {
     whole: Vec<Bytes>,
     values: Vec<LoggedValue>,
     by_element: Vec<(Bytes, Kind, Vec<Bytes>)>,
+    entries: Vec<NamedEntries>,
     cuts: Vec<CutKey>,
 }
 
@@ -170,16 +176,55 @@ impl Reading<'_> {
     /// [`Error::Lost`](crate::Error::Lost), [`Error::Reply`](crate::Error::Reply).
     pub async fn next(&mut self) -> Result<Option<Vec<Write>>> {
         let mut writes = Vec::new();
-        if !self.big.is_empty() {
-            self.pages(&mut writes).await?;
+        let outcome = if !self.big.is_empty() {
+            self.pages(&mut writes).await
         } else if !self.found.is_empty() {
-            self.read_small(&mut writes).await?;
+            self.read_small(&mut writes).await
         } else if !self.queue.is_empty() {
-            self.group(&mut writes).await?;
+            self.group(&mut writes).await
         } else {
-            return Ok(None);
+            self.leave_quarantine();
+            return match self.unsafe_names.pop_front() {
+                Some(key) => self.enter_quarantine(key).await.map(|()| Some(writes)),
+                None => Ok(None),
+            };
+        };
+        match (outcome, self.in_quarantine.is_some()) {
+            // Its type changed between two questions, so that an error was taken for answers.
+            (Err(Error::Lost { .. } | Error::Reply { .. }), true) => self.break_quarantine(),
+            (outcome, _) => outcome?,
         }
         Ok(Some(writes))
+    }
+
+    /// Begins to read a key on a connection that nothing else goes over.
+    async fn enter_quarantine(&mut self, key: Bytes) -> Result<()> {
+        let alone = match self.reread.quarantine.take() {
+            Some(client) => client,
+            None => self.reread.client.another().await?,
+        };
+        self.reread.quarantine = Some(std::mem::replace(&mut self.reread.client, alone));
+        self.queue.push_back(Wanted::whole(key.clone()));
+        self.in_quarantine = Some(key);
+        Ok(())
+    }
+
+    fn leave_quarantine(&mut self) {
+        if self.in_quarantine.take().is_some()
+            && let Some(usual) = self.reread.quarantine.take()
+        {
+            self.reread.quarantine = Some(std::mem::replace(&mut self.reread.client, usual));
+        }
+    }
+
+    /// Gives the connection up, and the key to be read again.
+    fn break_quarantine(&mut self) {
+        self.big.clear();
+        self.found.clear();
+        self.queue.clear();
+        self.again.extend(self.in_quarantine.clone().map(Wanted::whole));
+        self.leave_quarantine();
+        self.reread.quarantine = None;
     }
 
     /// Keys that changed under the read, to be read again, and those about which the log must be asked.
@@ -189,9 +234,9 @@ impl Reading<'_> {
 
     async fn group(&mut self, writes: &mut Vec<Write>) -> Result<()> {
         let mut group = self.sort(writes);
-        if let Some(target) = self.reread.target.as_mut().filter(|_| !group.cuts.is_empty()) {
+        if let Some((target, dialect)) = self.reread.target.as_mut().filter(|_| !group.cuts.is_empty()) {
             let cuts = std::mem::take(&mut group.cuts);
-            for (cut, gone) in cut::gone(&mut self.reread.client, target, cuts).await? {
+            for (cut, gone) in cut::gone(&mut self.reread.client, target, *dialect, cuts).await? {
                 let Some(gone) = gone else {
                     group.whole.push(cut.key);
                     continue;
@@ -207,14 +252,14 @@ impl Reading<'_> {
             }
         }
         if !group.by_element.is_empty() {
-            let (patches, changed) = elements::read(&mut self.reread.client, group.by_element).await?;
-            for patch in &patches {
-                self.reread.estimate.learn(patch.set.len(), patch.set.size());
-            }
-            writes.extend(patches.into_iter().filter(|patch| !patch.is_empty()).map(Write::Patch));
-            // What is left of a key that is going to be read whole is in the whole.
-            self.queue.retain(|wanted| !changed.contains(&wanted.key));
-            group.whole.extend(changed);
+            let by_element = std::mem::take(&mut group.by_element);
+            let (patches, changed) = elements::read(&mut self.reread.client, by_element).await?;
+            self.patch(patches, changed, &mut group, writes);
+        }
+        if let Some((target, dialect)) = self.reread.target.as_mut().filter(|_| !group.entries.is_empty()) {
+            let entries = std::mem::take(&mut group.entries);
+            let (patches, changed) = stream::read(&mut self.reread.client, target, *dialect, entries).await?;
+            self.patch(patches, changed, &mut group, writes);
         }
         group.whole.extend(self.read_values(group.values, writes).await?);
         for key in &group.whole {
@@ -227,6 +272,17 @@ impl Reading<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Takes patches, and keys that must be read whole instead.
+    fn patch(&mut self, patches: Vec<Patch>, changed: Vec<Bytes>, group: &mut Group, writes: &mut Vec<Write>) {
+        for patch in &patches {
+            self.reread.estimate.learn(patch.set.len(), patch.set.size());
+        }
+        writes.extend(patches.into_iter().filter(|patch| !patch.is_empty()).map(Write::Patch));
+        // What is left of a key that is going to be read whole is in the whole.
+        self.queue.retain(|wanted| !changed.contains(&wanted.key));
+        group.whole.extend(changed);
     }
 
     /// Takes keys off the queue: steps become writes at once, all else must be asked for.
@@ -256,21 +312,16 @@ impl Reading<'_> {
                     // A whole read has seen what there was.
                     None => {}
                 },
-                Extent::Elements(mut elements) => {
+                Extent::Elements(elements) => {
                     let Some(kind) = kind(&elements) else {
                         group.whole.push(key);
                         continue;
                     };
-                    let rest = elements.split_off(budget.min(elements.len()));
-                    budget -= elements.len();
-                    let is_rest = !rest.is_empty();
-                    if is_rest {
-                        self.queue.push_front(Wanted { key: key.clone(), extent: Extent::Elements(rest) });
-                    }
-                    group.by_element.push((key, kind, elements));
-                    if is_rest {
+                    if budget == 0 && !elements.is_empty() {
+                        self.queue.push_front(Wanted { key, extent: Extent::Elements(elements) });
                         break;
                     }
+                    budget -= self.take_elements(key, kind, elements, budget, &mut group);
                 }
                 Extent::Cut { elements, cut } => match kind(&elements) {
                     Some(kind @ (Kind::Zset | Kind::Stream)) if self.reread.target.is_some() => {
@@ -281,6 +332,36 @@ impl Reading<'_> {
             }
         }
         group
+    }
+
+    /// Puts elements of a key into the group, so many at most, and the rest back into the queue. How many were taken.
+    fn take_elements(
+        &mut self,
+        key: Bytes,
+        kind: Kind,
+        mut elements: Vec<Bytes>,
+        most: usize,
+        group: &mut Group,
+    ) -> usize {
+        // The parts of a stream are sent one after the other, so the first one has the least ids.
+        let ids = if kind == Kind::Stream { stream::ids(&elements) } else { None };
+        if kind == Kind::Stream && (ids.is_none() || self.reread.target.is_none()) {
+            group.whole.push(key);
+            return 0;
+        }
+        if let Some(ids) = &ids {
+            elements = ids.iter().map(|id| id.to_string().into()).collect();
+        }
+        let rest = elements.split_off(most.min(elements.len()));
+        if !rest.is_empty() {
+            self.queue.push_front(Wanted { key: key.clone(), extent: Extent::Elements(rest) });
+        }
+        let taken = elements.len();
+        match ids {
+            Some(ids) => group.entries.push(NamedEntries { key, ids: ids.into_iter().take(taken).collect() }),
+            None => group.by_element.push((key, kind, elements)),
+        }
+        taken
     }
 
     fn begin_paging(&mut self, key: Found) {
@@ -310,14 +391,16 @@ impl Reading<'_> {
         }
         let commands: Vec<_> = chosen.iter().map(Paging::command).collect();
         let asked: Vec<bool> = commands.iter().map(Option::is_some).collect();
-        let mut pipeline = Pipeline::with_capacity(chosen.len());
+        let mut inquiry = self.reread.inquiry();
         commands.into_iter().flatten().for_each(|command| {
-            pipeline.add_command(command);
+            inquiry.key().add_command(command);
+            // A page is long, and no other key need be locked for it.
+            inquiry.close();
         });
-        let mut answers = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
+        let mut answers = inquiry.ask(&mut self.reread.client).await?.into_iter();
         let mut going = Vec::with_capacity(chosen.len());
         for (mut paging, asked) in chosen.into_iter().zip(asked) {
-            let answer = asked.then(|| answers.next().unwrap_or_default());
+            let answer = asked.then(|| answers.next().map_or(redis::Value::Nil, |mut told| told.answer()));
             match paging.step(self.reread.client.endpoint(), answer)? {
                 Step::Piece(piece) => {
                     writes.extend(piece.map(Write::Piece));
@@ -393,5 +476,7 @@ const STEPS_SIZE: usize = 32 << 10;
 /// What a step costs beside its bytes.
 const STEP_OVERHEAD: usize = 32;
 
-/// A field that no hash has.
-const NO_FIELD: &str = "slotmover:no-such-field:5f0a7cf2b1d84e6f9f6f3c1d0e1b7a92";
+/// Whether an error that quotes this name would look like two answers.
+fn has_line_end(key: &[u8]) -> bool {
+    key.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+}

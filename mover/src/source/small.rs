@@ -10,6 +10,7 @@ use crate::batch::Write;
 use crate::dialect::Dialect;
 use crate::endpoint::Endpoint;
 use crate::source::estimate::Estimate;
+use crate::source::inquiry::Told;
 use crate::source::page::{Big, STRING_PART};
 use crate::source::reply::{self, Read};
 use crate::source::reread::{ELEMENTS_AT_ONCE, READ_SIZE, Reading, Wanted};
@@ -30,15 +31,19 @@ pub(super) struct Found {
 pub(super) enum Ttl {
     None,
     Until(UnixMillis),
+    /// It expires, but the answer took too long to say when.
+    SomeTime,
     /// The key is gone, the server says; a read decides.
     Gone,
 }
 
 impl Ttl {
-    pub(super) fn of_reply(endpoint: &Endpoint, asked: UnixMillis, reply: Value) -> Result<Self> {
-        Ok(match reply::integer(endpoint, "PTTL", reply)? {
-            -1 => Self::None,
-            left @ 1.. => Self::Until(UnixMillis(asked.0 + left.unsigned_abs())),
+    /// What the next of these answers says.
+    pub(super) fn told(endpoint: &Endpoint, told: &mut Told) -> Result<Self> {
+        Ok(match (reply::integer(endpoint, "PTTL", told.answer())?, told.time()) {
+            (-1, _) => Self::None,
+            (left @ 1.., Some(now)) => Self::Until(UnixMillis(now.0.saturating_add(left.unsigned_abs()))),
+            (1.., None) => Self::SomeTime,
             _ => Self::Gone,
         })
     }
@@ -59,11 +64,16 @@ impl Found {
         }
     }
 
-    /// What reading it in pages begins with; its name when the server says that it is gone.
+    /// What reading it in pages begins with; its name when that is not known well enough.
     pub(super) fn big(self) -> Result<Big, Bytes> {
         let Some(expire_at) = self.expiry() else { return Err(self.key) };
         let Self { key, kind, length, last_id, .. } = self;
         Ok(Big { key, kind, expire_at, last_id, length })
+    }
+
+    /// Whether it may expire, so that the next answer must say exactly when.
+    fn may_expire(&self) -> bool {
+        matches!(self.ttl, Ttl::Until(_) | Ttl::SomeTime)
     }
 
     /// Bytes of a string; none of anything else.
@@ -93,80 +103,73 @@ impl Found {
         }
     }
 
-    /// The expiry of a key that has data; `None` when the server says it is gone, which a later read must settle.
+    /// The expiry of a key that has data; `None` when it is not known, which a later read must settle.
     fn expiry(&self) -> Option<Option<UnixMillis>> {
         match self.ttl {
             Ttl::None => Some(None),
             Ttl::Until(at) => Some(Some(at)),
             // Pika's streams have no expiry, and PTTL answers 0 for them.
             Ttl::Gone if self.kind == Kind::Stream => Some(None),
-            Ttl::Gone => None,
+            Ttl::SomeTime | Ttl::Gone => None,
         }
     }
 }
 
 impl Reading<'_> {
-    /// Asks type, expiry and size of each key. Keys that have no type are gone at once.
+    /// Asks for the type of each key, and then for expiry and size. Keys that have no type are gone at once.
     pub(super) async fn find(&mut self, keys: Vec<Bytes>, writes: &mut Vec<Write>) -> Result<Vec<Found>> {
-        let mut pipeline = Pipeline::with_capacity(2 * keys.len());
-        for key in &keys {
-            pipeline.cmd("TYPE").arg(&key[..]).cmd("PTTL").arg(&key[..]);
-        }
-        let asked = UnixMillis::now();
-        let mut replies = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
-        let mut found = Vec::with_capacity(keys.len());
-        let mut pipeline = Pipeline::with_capacity(keys.len());
+        let mut inquiry = self.reread.inquiry();
+        keys.iter().for_each(|key| {
+            inquiry.key().cmd("TYPE").arg(&key[..]);
+        });
+        let told = inquiry.ask(&mut self.reread.client).await?;
         let endpoint = self.reread.client.endpoint().clone();
-        for key in keys {
-            let (kind, ttl) = (replies.next().unwrap_or_default(), replies.next().unwrap_or_default());
-            let ttl = Ttl::of_reply(&endpoint, asked, ttl)?;
-            let Some(kind) = reply::kind(&endpoint, kind)? else {
-                writes.push(Write::Remove(key));
+        let mut named = Vec::with_capacity(keys.len());
+        for (key, mut told) in keys.into_iter().zip(told) {
+            match reply::kind(&endpoint, told.answer())? {
+                Some(kind) => named.push((key, kind)),
+                None => writes.push(Write::Remove(key)),
+            }
+        }
+        let mut inquiry = self.reread.inquiry();
+        for (key, kind) in &named {
+            let questions = inquiry.key().cmd("PTTL").arg(&key[..]).cmd(size_command(*kind)).arg(&key[..]);
+            if *kind == Kind::Stream {
+                questions.cmd("XINFO").arg("STREAM").arg(&key[..]);
+            }
+        }
+        let told = inquiry.ask(&mut self.reread.client).await?;
+        let mut kept = Vec::with_capacity(named.len());
+        for ((key, kind), mut told) in named.into_iter().zip(told) {
+            let ttl = Ttl::told(&endpoint, &mut told)?;
+            let Read::Data(size) = reply::read(&endpoint, size_command(kind), told.answer())? else {
+                self.again.push(Wanted::whole(key));
                 continue;
             };
-            pipeline.cmd(size_command(kind)).arg(&key[..]);
-            if kind == Kind::Stream {
-                pipeline.cmd("XINFO").arg("STREAM").arg(&key[..]);
-            }
-            found.push(Found { key, kind, ttl, length: 0, last_id: StreamId::default() });
-        }
-        let mut sizes = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
-        let mut kept = Vec::with_capacity(found.len());
-        for mut key in found {
-            let size = sizes.next().unwrap_or_default();
-            if key.kind == Kind::Stream {
-                key.last_id = sizes.next().and_then(reply::last_id).unwrap_or_default();
-            }
-            match reply::read(&endpoint, size_command(key.kind), size)? {
-                Read::TypeChanged => self.again.push(Wanted::whole(key.key)),
-                Read::Data(size) => {
-                    let size = reply::integer(&endpoint, size_command(key.kind), size)?;
-                    key.length = usize::try_from(size).unwrap_or(0);
-                    kept.push(key);
-                }
-            }
+            let size = reply::integer(&endpoint, size_command(kind), size)?;
+            let last_id = if kind == Kind::Stream {
+                reply::last_id(told.answer()).unwrap_or_default()
+            } else {
+                StreamId::default()
+            };
+            kept.push(Found { key, kind, ttl, length: usize::try_from(size).unwrap_or(0), last_id });
         }
         Ok(kept)
     }
 
-    /// Reads some small keys whole.
+    /// Reads some small keys whole, each with its expiry at one moment.
     pub(super) async fn read_small(&mut self, writes: &mut Vec<Write>) -> Result<()> {
-        let (mut small, mut weight, mut elements) = (Vec::new(), 0, 0);
-        while let Some(key) = self.found.front() {
-            weight += key.weight(&self.reread.estimate);
-            elements += key.elements();
-            if !small.is_empty() && (weight > READ_SIZE || elements > ELEMENTS_AT_ONCE) {
-                break;
-            }
-            small.extend(self.found.pop_front());
+        let small = self.take_small();
+        let mut inquiry = self.reread.inquiry().timed(small.iter().any(Found::may_expire));
+        for key in &small {
+            self.read_command(inquiry.key().cmd("PTTL").arg(&key.key[..]), key);
         }
-        let mut pipeline = Pipeline::with_capacity(small.len());
-        small.iter().for_each(|key| self.read_command(&mut pipeline, key));
-        let replies = self.reread.client.ask_all(&mut pipeline).await?;
+        let told = inquiry.ask(&mut self.reread.client).await?;
         let mut strings = Vec::new();
-        for (key, value) in small.into_iter().zip(replies) {
+        for (mut key, mut told) in small.into_iter().zip(told) {
             let endpoint = self.reread.client.endpoint();
-            let Read::Data(value) = reply::read(endpoint, "a read", value)? else {
+            key.ttl = Ttl::told(endpoint, &mut told)?;
+            let Read::Data(value) = reply::read(endpoint, "a read", told.answer())? else {
                 self.again.push(Wanted::whole(key.key));
                 continue;
             };
@@ -178,9 +181,11 @@ impl Reading<'_> {
                 }
                 continue;
             }
-            let (rest, body) = match key.kind == Kind::Zset && self.reread.dialect == Dialect::Pika {
-                true => reply::scan_page(endpoint, key.kind, value)?,
-                false => (Bytes::from_static(b"0"), reply::body(endpoint, key.kind, value)?),
+            let is_page = key.kind == Kind::Zset && self.reread.dialect == Dialect::Pika;
+            let (rest, body) = if is_page {
+                reply::scan_page(endpoint, key.kind, value)?
+            } else {
+                (Bytes::from_static(b"0"), reply::body(endpoint, key.kind, value)?)
             };
             self.reread.estimate.learn(body.len(), body.size());
             match &rest[..] {
@@ -192,19 +197,33 @@ impl Reading<'_> {
         self.read_strings(strings, writes).await
     }
 
+    /// The next of the small keys, as many as may be read at once.
+    fn take_small(&mut self) -> Vec<Found> {
+        let (mut small, mut weight, mut elements) = (Vec::new(), 0, 0);
+        while let Some(key) = self.found.front() {
+            weight += key.weight(&self.reread.estimate);
+            elements += key.elements();
+            if !small.is_empty() && (weight > READ_SIZE || elements > ELEMENTS_AT_ONCE) {
+                break;
+            }
+            small.extend(self.found.pop_front());
+        }
+        small
+    }
+
     /// Tells HyperLogLogs from strings.
     pub(super) async fn read_strings(&mut self, strings: Vec<(Found, Body)>, writes: &mut Vec<Write>) -> Result<()> {
         let doubtful = |body: &Body| self.reread.dialect == Dialect::Pika && matches!(body.size(), 0 | REGISTERS);
-        let mut pipeline = Pipeline::new();
+        let mut inquiry = self.reread.inquiry();
         for (key, _) in strings.iter().filter(|(_, body)| doubtful(body)) {
-            pipeline.cmd("PFCOUNT").arg(&key.key[..]);
+            inquiry.key().cmd("PFCOUNT").arg(&key.key[..]);
         }
         let doubts: Vec<bool> = strings.iter().map(|(_, body)| doubtful(body)).collect();
-        let mut counts = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
+        let mut counts = inquiry.ask(&mut self.reread.client).await?.into_iter();
         for ((key, body), doubt) in strings.into_iter().zip(doubts) {
             let body = match (doubt, body) {
                 (true, Body::String(registers)) => {
-                    let count = counts.next().unwrap_or_default();
+                    let count = counts.next().map_or(Value::Nil, |mut told| told.answer());
                     match reply::read(self.reread.client.endpoint(), "PFCOUNT", count)? {
                         Read::Data(_) => Body::HyperLogLog(registers),
                         Read::TypeChanged => Body::String(registers),

@@ -2,8 +2,8 @@
 //! Strings of which the log tells how long they are: they need no question before they are read.
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
-use snapshot::{Kind, UnixMillis};
+use redis::Value;
+use snapshot::Kind;
 
 use crate::Result;
 use crate::batch::Write;
@@ -25,17 +25,16 @@ impl Reading<'_> {
         values: Vec<LoggedValue>,
         writes: &mut Vec<Write>,
     ) -> Result<Vec<Bytes>> {
-        let mut pipeline = Pipeline::with_capacity(2 * values.len());
+        let mut inquiry = self.reread.inquiry();
         for LoggedValue { key, length } in &values {
-            pipeline.cmd("PTTL").arg(&key[..]).cmd("GETRANGE").arg(&key[..]).arg(0).arg(*length);
+            inquiry.key().cmd("PTTL").arg(&key[..]).cmd("GETRANGE").arg(&key[..]).arg(0).arg(*length);
         }
-        let asked = UnixMillis::now();
-        let mut replies = self.reread.client.ask_all(&mut pipeline).await?.into_iter();
+        let told = inquiry.ask(&mut self.reread.client).await?;
         let (mut strings, mut others) = (Vec::new(), Vec::new());
-        for LoggedValue { key, length } in values {
+        for (LoggedValue { key, length }, mut told) in values.into_iter().zip(told) {
             let endpoint = self.reread.client.endpoint();
-            let ttl = Ttl::of_reply(endpoint, asked, replies.next().unwrap_or_default())?;
-            match (ttl, replies.next().unwrap_or_default()) {
+            let ttl = Ttl::told(endpoint, &mut told)?;
+            match (ttl, told.answer()) {
                 // A missing key gives an empty text as well.
                 (Ttl::None | Ttl::Until(_), Value::BulkString(text)) if (1..=length).contains(&text.len()) => {
                     let body = reply::body(endpoint, Kind::String, Value::BulkString(text))?;

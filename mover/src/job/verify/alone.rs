@@ -133,7 +133,7 @@ impl Verification {
         self.progress.expect_keys(checkpoint.estimated_keys(self.options.slots.len()));
         self.progress.enter(Phase::Verify);
         health.line_begins();
-        let run = Run::new(self, &plan, &Arc::new(checkpoint), &throttle);
+        let run = Run::new(self, &plan, &Arc::new(checkpoint), &throttle).await?;
         tokio::select! {
             biased;
             // What it waits for may take long: a limit, a page of a big key.
@@ -177,16 +177,22 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(of: &'a Verification, plan: &'a Plan, checkpoint: &Arc<Checkpoint>, throttle: &'a Arc<Throttle>) -> Self {
+    async fn new(
+        of: &'a Verification,
+        plan: &'a Plan,
+        checkpoint: &Arc<Checkpoint>,
+        throttle: &'a Arc<Throttle>,
+    ) -> Result<Self> {
         let Verification { options, control, progress, .. } = of;
-        Self {
-            both: Comparison::new(plan, Some(checkpoint), &options.slots, options, control, progress, throttle),
+        let slots = &options.slots;
+        Ok(Self {
+            both: Comparison::new(plan, Some(checkpoint), slots, options, control, progress, throttle).await?,
             of,
             throttle,
             gate: control.gate(),
             suspects: Suspects::default(),
             tally: Tally::new(options.slot_count, of.named),
-        }
+        })
     }
 
     async fn compare_all(mut self) -> Result<VerificationReport> {

@@ -39,7 +39,7 @@ pub(super) struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     /// A comparison of these slots by a checkpoint, or by asking both sides where there is none.
-    pub(super) fn new(
+    pub(super) async fn new(
         plan: &'a Plan,
         checkpoint: Option<&Arc<Checkpoint>>,
         slots: &SlotSet,
@@ -47,13 +47,13 @@ impl<'a> Comparison<'a> {
         control: &'a Control,
         progress: &'a Progress,
         throttle: &Arc<Throttle>,
-    ) -> Self {
+    ) -> Result<Self> {
         let known = progress.status().keys;
         // A checkpoint knows nothing of the keys that stand in its logs yet, the copy has met them.
         let expected = checkpoint.map_or(known, |checkpoint| checkpoint.estimated_keys(slots.len()).max(known));
-        Self {
+        Ok(Self {
             plan,
-            sides: Sides::of(plan),
+            sides: Sides::of(plan).await?,
             checkpoint: checkpoint.map(Arc::clone),
             slots: slots.clone(),
             options,
@@ -64,7 +64,7 @@ impl<'a> Comparison<'a> {
             sample: sample(options.verify, expected),
             keys: 0,
             bytes: 0,
-        }
+        })
     }
 
     /// The slots that are compared.
@@ -142,7 +142,7 @@ impl<'a> Comparison<'a> {
     /// Keys that only the target has, once those of both sides were counted; `None` when there are none.
     pub(super) async fn only_at_target(&self, counted: Option<Extra>) -> Result<Option<OnlyAtTarget>> {
         match counted {
-            Some(extra) => extra.absent_from(self.plan.source.client()).await,
+            Some(extra) => extra.absent_from(&self.plan.source).await,
             None => Ok(None),
         }
     }

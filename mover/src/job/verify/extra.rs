@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
 use replication::{SlotCount, SlotSet};
 
 use crate::Result;
-use crate::endpoint::Client;
+use crate::dialect::Dialect;
 use crate::flow::Gate;
 use crate::job::verify::census::{Census, KeyHash};
 use crate::sink::{KeyScan, Target};
+use crate::source::{Known, Node, Reread};
 
 /// A search for keys of some slots that the target has and the checkpoint had not.
 pub(super) struct Extra {
@@ -25,7 +25,7 @@ pub(super) struct Extra {
 /// Keys that the target has and the source has not, some at a time.
 pub(super) struct OnlyAtTarget {
     extra: Extra,
-    source: Client,
+    source: Reread,
     scan: KeyScan,
     more: bool,
 }
@@ -38,18 +38,19 @@ impl OnlyAtTarget {
         }
         let mut keys = Vec::new();
         self.more = self.extra.uneven(&mut self.scan, &mut keys).await?;
-        Ok(Some(absent(&mut self.source, keys).await?.into_iter().map(Bytes::from).collect()))
+        Ok(Some(self.source.absent(keys).await?.into_iter().map(Bytes::from).collect()))
     }
 }
 
 impl Extra {
     /// Those of them that this source has not by now either; `None` when there are none, as a rule. The keys of both sides
     /// must have been counted.
-    pub(super) async fn absent_from(self, source: Client) -> Result<Option<OnlyAtTarget>> {
+    pub(super) async fn absent_from(self, source: &Node) -> Result<Option<OnlyAtTarget>> {
         if self.census.is_even() {
             return Ok(None);
         }
         let scan = self.target.key_scan().await?;
+        let source = Reread::new(source.another().await?, Dialect::Pika, Arc::new(Known::new()));
         Ok(Some(OnlyAtTarget { extra: self, source, scan, more: true }))
     }
 
@@ -95,21 +96,6 @@ pub(super) async fn counted(extra: Option<Extra>) -> Result<Option<Extra>> {
     let Some(mut extra) = extra else { return Ok(None) };
     extra.count().await?;
     Ok(Some(extra))
-}
-
-/// Those of `keys` that this server may not have. A Pika says of a deleted stream that it exists, so one of those is among
-/// them whenever TYPE names it.
-async fn absent(client: &mut Client, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
-    let mut pipeline = Pipeline::with_capacity(2 * keys.len());
-    keys.iter().for_each(|key| {
-        pipeline.cmd("EXISTS").arg(&key[..]).cmd("TYPE").arg(&key[..]);
-    });
-    let replies = client.ask_all(&mut pipeline).await?;
-    let is_absent = |reply: &[Value]| match reply {
-        [Value::Int(1), Value::SimpleString(kind)] => kind.starts_with("stream"),
-        _ => true,
-    };
-    Ok(keys.into_iter().zip(replies.chunks(2)).filter(|(_, reply)| is_absent(reply)).map(|(key, _)| key).collect())
 }
 
 /// Keys that the source is asked about at once.

@@ -16,6 +16,7 @@ mod census;
 mod comparison;
 mod difference;
 mod digest;
+mod elements;
 mod extra;
 mod live;
 mod mode;
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use replication::binlog::Tail;
 use replication::{BinlogOffset, Change, Effect, SlotSet};
-use snapshot::Checkpoint;
+use snapshot::{Checkpoint, Findings};
 use tracing::debug;
 
 use self::bulk::{Bulk, Judged};
@@ -47,7 +48,9 @@ use self::difference::{Difference, Differing, examples};
 use self::extra::{Extra, counted};
 use self::settling::Settling;
 use crate::flow::{Control, Throttle};
+use crate::job::copy::{cannot_move, sort_findings};
 use crate::job::follow::Follower;
+use crate::job::journal::Found;
 use crate::job::plan::Plan;
 use crate::job::{Job, JobOptions, VerifyReport};
 use crate::sink::Target;
@@ -66,30 +69,32 @@ pub(super) struct Verify<'a> {
 impl<'a> Verify<'a> {
     /// A comparison by a checkpoint that stands at `from` in the log, or without one, where the log ends there. Unlogged
     /// writes that came to the source behind that place are not seen.
-    pub(super) fn new(
+    pub(super) async fn new(
         plan: &'a Plan,
         from: BinlogOffset,
         checkpoint: Option<Arc<Checkpoint>>,
         slots: &SlotSet,
         job: &'a Job,
         throttle: &Arc<Throttle>,
-    ) -> Self {
+    ) -> Result<Self> {
         let Job { options, control, progress, .. } = job;
-        Self {
-            both: Comparison::new(plan, checkpoint.as_ref(), slots, options, control, progress, throttle),
+        Ok(Self {
+            both: Comparison::new(plan, checkpoint.as_ref(), slots, options, control, progress, throttle).await?,
             from,
             job,
             throttle: Arc::clone(throttle),
             report: VerifyReport::new(options.verify),
             suspects: Settling::default(),
-        }
+        })
     }
 
     /// Compares everything, repairs what can be, and returns when both sides are equal; and what compares them again.
     pub(super) async fn run(mut self, follower: &mut Follower) -> Result<(VerifyReport, Reverify<'a>)> {
         let begin = Instant::now();
-        // From now on the target is at least as new as the checkpoint, as far as the log tells.
-        follower.drain(self.both.slots(), self.from).await?;
+        // From now on the target is at least as new as the checkpoint, as far as the log tells: its files may hold more than
+        // what stands before its place in the log.
+        let end = follower.end().await?;
+        follower.drain(self.both.slots(), end.max(self.from)).await?;
         let extra = match self.both.bulk() {
             Some(bulk) => follower.alongside(Box::pin(self.checkpoint_keys(bulk))).await?,
             None => follower.alongside(Box::pin(self.live_keys())).await?,
@@ -117,8 +122,19 @@ impl<'a> Verify<'a> {
             }
             Ok(())
         };
-        // What is wrong in it the copy has told.
-        tokio::try_join!(bulk.run(sender), look, counted(extra)).map(|(_, (), extra)| extra)
+        let (findings, (), extra) = tokio::try_join!(bulk.run(sender), look, counted(extra))?;
+        self.found(&findings)?;
+        Ok(extra)
+    }
+
+    /// What is wrong in this checkpoint, which may have come since the copy.
+    fn found(&mut self, findings: &Findings) -> Result<()> {
+        let Found { noted, unmovable } = sort_findings(findings, &self.job.options);
+        if !unmovable.is_empty() {
+            return Err(cannot_move(&unmovable));
+        }
+        self.report.findings = noted;
+        Ok(())
     }
 
     /// Compares keys that were not there yet; the log names those that changed since, up to `end`.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::difference::{Difference, Differing};
 use super::digest::{self, Digest};
+use super::elements::{self, Elements};
 use crate::Result;
 use crate::dialect::Dialect;
 use crate::job::plan::Plan;
@@ -57,13 +58,14 @@ impl Looked {
 }
 
 impl Sides {
-    pub(super) fn of(plan: &Plan) -> Self {
+    /// Connects to both sides.
+    pub(super) async fn of(plan: &Plan) -> Result<Self> {
         // What is learnt here must not reach the follower: a read of the target is no read of the source.
         let reread =
             |client, dialect| Reread::new(client, dialect, Arc::new(Known::new())).with_strings(Strings::Parts);
         let dialect = plan.target.dialect();
-        let (source, target) = (reread(plan.source.client(), Dialect::Pika), reread(plan.target.client(), dialect));
-        Self { source, target, dialect }
+        let (source, target) = tokio::try_join!(plan.source.another(), plan.target.another())?;
+        Ok(Self { source: reread(source, Dialect::Pika), target: reread(target, dialect), dialect })
     }
 
     /// Reads keys as both sides have them now, and the bytes that this took.
@@ -80,6 +82,16 @@ impl Sides {
             is_settled: !unsettled.contains(key),
         });
         Ok((looked.collect(), source.bytes + target.bytes))
+    }
+
+    /// What a key has at the source now, element by element.
+    pub(super) async fn source_elements(&mut self, key: &Bytes) -> Result<Elements> {
+        elements::read(&mut self.source, self.dialect, key).await
+    }
+
+    /// What it has at the target.
+    pub(super) async fn target_elements(&mut self, key: &Bytes) -> Result<Elements> {
+        elements::read(&mut self.target, self.dialect, key).await
     }
 
     /// Those of `keys` that are not the same on both sides now.

@@ -33,6 +33,9 @@ impl Judge {
     pub async fn differing<'a>(&mut self, portions: &'a [Portion], asked: UnixMillis) -> Result<Vec<&'a Portion>> {
         // What cannot be asked here must be looked at in another way.
         let mut differs: Vec<bool> = portions.iter().map(|portion| !self.terms.may_ask(portion)).collect();
+        if self.terms.asks_in_transactions() {
+            self.begin_transaction(portions).await?;
+        }
         for question in self.terms.questions(portions) {
             match question {
                 Question::Values => self.values(portions, &mut differs).await?,
@@ -58,6 +61,22 @@ impl Judge {
         let lasts = |portion: &Portion| portion.piece.expire_at.is_none_or(|at| at > soon);
         let judged = portions.iter().zip(differs);
         Ok(judged.filter(|(portion, differs)| *differs && lasts(portion)).map(|(portion, _)| portion).collect())
+    }
+
+    /// Comes to the answers of a transaction: what stands before them says only that the questions were taken.
+    async fn begin_transaction(&mut self, portions: &[Portion]) -> Result<()> {
+        let terms = self.terms;
+        let commands: usize = terms.questions(portions).map(|question| terms.commands(&question, portions)).sum();
+        if commands == 0 {
+            return Ok(());
+        }
+        let replies = self.replies.of("MULTI");
+        replies.skip(1 + commands as u64).await?;
+        let replies = replies.of("EXEC");
+        match replies.array().await? {
+            Some(answers) if answers == commands as u64 => Ok(()),
+            _ => Err(replies.nonsense()),
+        }
     }
 
     async fn values(&mut self, portions: &[Portion], differs: &mut [bool]) -> Result<()> {

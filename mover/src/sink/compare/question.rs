@@ -59,6 +59,22 @@ impl Terms {
         }))
     }
 
+    /// Whether it is asked in transactions: else a Pika answers from a cache that need not hold what its database holds.
+    pub(super) fn asks_in_transactions(self) -> bool {
+        self.dialect == Dialect::Pika
+    }
+
+    /// How many commands a question is.
+    pub(super) fn commands(self, question: &Question, portions: &[Portion]) -> usize {
+        match question {
+            Question::Elements { index, range } => match portions[*index].piece.body {
+                Body::Set(_) | Body::Zset(_) if !self.by_members => range.len(),
+                _ => 1,
+            },
+            _ => 1,
+        }
+    }
+
     /// Whether anything is asked about it. A Pika's errors have the key's name in them as it is, and one with an end of
     /// line would cut the answer in two.
     pub(super) fn may_ask(self, portion: &Portion) -> bool {
@@ -112,8 +128,16 @@ impl Questions {
     /// Makes the questions about these portions and tells how many commands they are.
     pub fn make(&mut self, portions: &[Portion]) -> usize {
         self.commands = 0;
-        for question in self.terms.questions(portions) {
+        let mut questions = self.terms.questions(portions).peekable();
+        let is_transaction = self.terms.asks_in_transactions() && questions.peek().is_some();
+        if is_transaction {
+            self.begin("MULTI", 0);
+        }
+        for question in questions {
             self.put(&question, portions);
+        }
+        if is_transaction {
+            self.begin("EXEC", 0);
         }
         self.commands
     }
@@ -237,7 +261,9 @@ pub(super) fn count_command(kind: Kind) -> &'static str {
     }
 }
 
-const READS: [&str; 16] = [
+const READS: [&str; 18] = [
+    "MULTI",
+    "EXEC",
     "MGET",
     "PFCOUNT",
     "HMGET",
