@@ -107,6 +107,14 @@ pub enum Error {
         /// What the system answered.
         fault: io::Error,
     },
+    /// A node does not log what it does any more, so what was written since is nowhere to be found.
+    #[error("the {side} at {address} does not log what it does any more: its write-binlog is off")]
+    Unlogged {
+        /// Which side.
+        side: Side,
+        /// Its address.
+        address: String,
+    },
     /// A key cannot be moved faithfully.
     #[error(transparent)]
     Unmovable(#[from] Unmovable),
@@ -213,6 +221,7 @@ impl Error {
     pub fn side(&self) -> Side {
         match self {
             Self::Connect { side, .. } | Self::Login { side, .. } | Self::Lost { side, .. } => *side,
+            Self::Unlogged { side, .. } => *side,
             Self::Reply { side, .. } | Self::Unfit { side, .. } | Self::Restarted { side, .. } => *side,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
             Self::Unmovable(_) | Self::SpoolFull { .. } => Side::Source,
@@ -231,7 +240,8 @@ impl Error {
             Self::Routing { .. } | Self::NotSwitched { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Binlog(error) if !error.is_permanent() => Remedy::Operator,
             Self::Checkpoint(error) if error.is_damage() => Remedy::Operator,
-            Self::Checkpoint(_) | Self::Binlog(_) => Remedy::Restart,
+            // The next attempt finds out whether it logs again.
+            Self::Checkpoint(_) | Self::Binlog(_) | Self::Unlogged { .. } => Remedy::Restart,
             Self::Differs { .. } => Remedy::Operator,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
             Self::Login { .. } | Self::SpoolFull { .. } | Self::Late { .. } => Remedy::Operator,

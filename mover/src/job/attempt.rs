@@ -264,6 +264,7 @@ fn resume(state: &State, slots: &SlotSet, checkpoint: &::snapshot::Checkpoint) -
     let start = Start {
         slots: slots.clone(),
         offset: state.followed.unwrap_or_else(|| checkpoint.info().offset),
+        exact_from: state.checkpoint.as_ref().map_or_else(|| checkpoint.info().offset, |taken| taken.until),
         reached,
         switched: state.switched.clone(),
         is_copied,

@@ -7,6 +7,7 @@
 //!
 //! While the copy runs, a change of a key that it has not come to yet is kept back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,6 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::dialect::Dialect;
-use crate::endpoint::Client;
 use crate::flow::{Gate, Line, Mark, Watermark};
 use crate::job::Job;
 use crate::job::dirty::Dirty;
@@ -34,7 +34,7 @@ use crate::job::start::{Done, Start};
 use crate::job::trail::{Stand, Trail};
 use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
-use crate::source::{Known, LargeStrings, Reread, Wanted};
+use crate::source::{Known, LargeStrings, Node, Reread, Wanted};
 use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
@@ -65,11 +65,17 @@ pub(super) struct Follower {
     /// The source was flushed while the copy ran: no more of the log is read before the copy has ended and the target was
     /// emptied.
     flush_due: bool,
+    /// The keys that changed last.
+    recent: VecDeque<Bytes>,
+    /// From here on the checkpoint is behind: an entry before it may be in the copied lists already.
+    exact_from: BinlogOffset,
+    /// When the source was last asked whether it still is as it must be.
+    looked_at_source: Instant,
     /// What those before us have done already.
     done: Option<Done>,
     late: LateWrites,
     trail: Trail,
-    servers: [Client; 2],
+    source: Node,
     /// Keys that changed since someone asked to be told.
     noted: Noted,
 }
@@ -118,10 +124,13 @@ impl Follower {
             unknown: 0,
             flushed: false,
             flush_due: false,
+            recent: VecDeque::new(),
+            exact_from: start.exact_from,
+            looked_at_source: Instant::now(),
             done: start.reached.map(|reached| Done::of(reached, options.slot_count)),
             late: LateWrites::default(),
             trail: Trail::new(&job.journal),
-            servers: [plan.source.client(), plan.target.client()],
+            source: plan.source.clone(),
             noted: Noted::default(),
         };
         start.switched.iter().for_each(|switched| follower.hand_over(&switched.slots, Some(switched.end)));
@@ -169,13 +178,23 @@ impl Follower {
         }
     }
 
-    /// That both servers are the processes they were at the start: a restarted one closes our connections.
+    /// That both servers are the processes they were at the start, that they are masters, and that the source logs what it
+    /// does.
     ///
     /// # Errors
-    /// [`Error::Lost`].
+    /// [`Error::Lost`], [`Error::Unfit`], [`Error::Unlogged`].
     pub(super) async fn check_servers(&mut self) -> Result<()> {
-        let [source, target] = &mut self.servers;
-        tokio::try_join!(source.ping(), target.ping()).map(drop)
+        self.looked_at_source = Instant::now();
+        tokio::try_join!(self.source.check(), self.target.check()).map(drop)
+    }
+
+    /// The same now and then while it is followed: what a source does while it does not log it is nowhere to be found later.
+    async fn check_source(&mut self) -> Result<()> {
+        if self.looked_at_source.elapsed() >= LOOK_AT_SOURCE {
+            self.looked_at_source = Instant::now();
+            self.source.check().await?;
+        }
+        Ok(())
     }
 
     /// Reads on in the log, up to `end`. How many keys of these slots were written since the last drain; behind a fence
@@ -311,6 +330,7 @@ impl Follower {
         let begin = Instant::now();
         // What the copy has handed over by now lands before what is sent from here on.
         let places = self.reach.as_ref().map(|reach| reach.places());
+        self.check_source().await?;
         self.gauge.begin();
         self.log.fetch().await?;
         let (changes, at_end) = self.collect(self.full()).await?;
@@ -446,6 +466,10 @@ impl Follower {
                         self.changes += 1;
                         self.unknown += u64::from(!known);
                         self.noted.note(&key, &extent, item.start);
+                        self.remember(&key);
+                        // A checkpoint need not end where it says: what is behind that may be in it already.
+                        let is_in_doubt = item.start < self.exact_from && matches!(extent, Extent::Steps(_));
+                        let extent = if is_in_doubt { Extent::Whole } else { extent };
                         self.waiting.pass(&key, extent, item.end, &mut self.dirty);
                     }
                     Change::Key { key, .. } => self.late.look(&key, self.slot_count.slot_of(&key), item.start),
@@ -458,15 +482,36 @@ impl Follower {
         Ok((changes, false))
     }
 
-    /// The source was emptied. What is in the dirty set stays there: a write may land between the flush and its entry,
-    /// so keys logged before it may exist.
+    /// Remembers that a key has just changed.
+    fn remember(&mut self, key: &Bytes) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Bytes::copy_from_slice(key));
+    }
+
+    /// The source was emptied. What is on the line lands first, for it would come back behind the purge. What is in the dirty
+    /// set stays there: a write may land between the flush and its entry, so keys logged shortly before it may exist, and
+    /// those that were read already are read once more.
     async fn flush(&mut self) -> Result<()> {
         self.flushed = true;
         self.flush_due = false;
         self.known.forget_lists();
         self.dirty.forget_steps();
         self.waiting.clear();
-        let purged = self.target.purge(&self.slots).await?;
+        self.land(self.watermark.mark()).await?;
+        let mut purged = 0;
+        // A scan may pass keys by while others are deleted around it.
+        loop {
+            let more = self.target.purge(&self.slots).await?;
+            purged += more;
+            if more == 0 {
+                break;
+            }
+        }
+        for key in std::mem::take(&mut self.recent) {
+            self.dirty.insert(&key, Extent::Whole);
+        }
         info!(purged, "the source was flushed, and so were these slots at the target");
         Ok(())
     }
@@ -476,6 +521,12 @@ impl Follower {
 fn work(changes: u64, dirty: &Dirty, reach: &Option<Arc<Reach>>) -> Work {
     Work { changes, dirty: dirty.len() as u64, is_held_back: reach.is_some() }
 }
+
+/// Between two looks whether the source still logs what it does.
+const LOOK_AT_SOURCE: Duration = Duration::from_secs(1);
+
+/// Keys that are read once more after a flush: more than are logged while one is under way.
+const RECENT_MAX: usize = 4096;
 
 /// Between two rounds while there is time: each costs the source a reading of every key that changed.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -42,8 +42,8 @@ impl Snapshot {
         let checkpoint_dir = directory(options, dump, journal).await?.join("checkpoint");
         save(source, &checkpoint_dir, journal).await?;
         let checkpoint = Checkpoint::open(&checkpoint_dir, options.slot_count, Some(source.instances()))?;
-        let offset = Offset(checkpoint.info().offset);
-        let entry = Entry::Checkpoint { checkpoint: checkpoint_dir, spool: spool_dir, offset };
+        let (offset, until) = (Offset(checkpoint.info().offset), Some(Offset(source.end()?)));
+        let entry = Entry::Checkpoint { checkpoint: checkpoint_dir, spool: spool_dir, offset, until };
         journal.note(entry).await?;
         Ok(Self { checkpoint, spool })
     }

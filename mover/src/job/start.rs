@@ -10,6 +10,8 @@ pub(super) struct Start {
     pub(super) slots: SlotSet,
     /// The place in the log.
     pub(super) offset: BinlogOffset,
+    /// From there on nothing that the log names is in what was copied.
+    pub(super) exact_from: BinlogOffset,
     /// What those before us have brought to the target of what comes behind it.
     pub(super) reached: Option<Reached>,
     /// Slots that are at the target already, and are watched.

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use replication::BinlogOffset;
 use snapshot::UnixMillis;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -271,6 +272,8 @@ impl Attempt<'_> {
         Start {
             slots: self.slots.clone(),
             offset: state.followed.or(from).unwrap_or_default(),
+            // Nothing was copied: a list is known exactly only once it was read.
+            exact_from: BinlogOffset::default(),
             reached: None,
             switched: state.switched.clone(),
             is_copied: true,

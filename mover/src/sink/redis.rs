@@ -13,6 +13,7 @@ use crate::sink::answer::Answer;
 use crate::sink::pipe::{Pipe, PipeReader, PipeWriter};
 use crate::sink::render::{Commands, Expected};
 use crate::sink::{Answers, Outlet, Sink, count};
+use crate::source::check_same;
 use crate::{BoxFuture, Error, Result};
 
 /// A target that has been looked at and found fit.
@@ -56,6 +57,14 @@ impl Target {
     /// The process that it is: another one after a restart.
     pub fn run(&self) -> &str {
         &self.run
+    }
+
+    /// That it is the process that it was, and a master.
+    ///
+    /// # Errors
+    /// [`Error::Lost`](crate::Error::Lost) after a restart, [`Error::Unfit`](crate::Error::Unfit) for a replica.
+    pub async fn check(&mut self) -> Result<()> {
+        check_same(&mut self.client, &self.run).await
     }
 
     /// The server.

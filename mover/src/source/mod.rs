@@ -22,6 +22,6 @@ pub use known::Known;
 pub use large::LargeStrings;
 pub use layout::{Layout, log_dir};
 pub use local::{Local, own_dumps, until_saved};
-pub use node::Node;
+pub use node::{Node, check_same};
 pub use page::Strings;
 pub use reread::{Reading, Reread, Unsettled, Wanted};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use replication::SlotCount;
 use snapshot::UnixMillis;
 
-use crate::Result;
 use crate::endpoint::{Client, Endpoint, Info};
+use crate::{Error, Result};
 
 /// A master that logs what it does.
 #[derive(Clone)]
@@ -59,6 +59,20 @@ impl Node {
         &self.run
     }
 
+    /// That it is what it was: the same process, a master, and one that logs what it does.
+    ///
+    /// # Errors
+    /// [`Error::Lost`](crate::Error::Lost) after a restart, [`Error::Unfit`](crate::Error::Unfit) for a replica,
+    /// [`Error::Unlogged`](crate::Error::Unlogged).
+    pub async fn check(&mut self) -> Result<()> {
+        check_same(&mut self.client, &self.run).await?;
+        if self.client.setting("write-binlog").await? != "yes" {
+            let Endpoint { side, .. } = *self.client.endpoint();
+            return Err(Error::Unlogged { side, address: self.client.endpoint().address() });
+        }
+        Ok(())
+    }
+
     /// The number of the database that is moved.
     pub(super) fn database(&self) -> u32 {
         self.database
@@ -68,6 +82,18 @@ impl Node {
     pub(super) fn info(&self) -> &Info {
         &self.info
     }
+}
+
+/// That a server is the process of this run, and a master.
+///
+/// # Errors
+/// [`Error::Lost`](crate::Error::Lost) after a restart, [`Error::Unfit`](crate::Error::Unfit) for a replica.
+pub async fn check_same(client: &mut Client, run: &str) -> Result<()> {
+    let server = client.info("server").await?;
+    if server.get("run_id").unwrap_or_default() != run {
+        return Err(client.endpoint().lost("it was started anew"));
+    }
+    check_role(client).await
 }
 
 async fn check_role(client: &mut Client) -> Result<()> {

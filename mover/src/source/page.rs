@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Big keys, a page at a time. A page is of so many bytes, as far as the pages before it tell.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
+use rand::RngExt as _;
 use redis::{Cmd, Value};
 use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
 
 use crate::Result;
 use crate::endpoint::Endpoint;
 use crate::source::estimate::Estimate;
+use crate::source::inquiry::Told;
 use crate::source::reply::{self, Read};
+use crate::source::small::size_command;
 
-/// A pattern that matches everything and that no other scan of this process uses.
+/// A pattern that matches everything and that, as good as surely, no other scan uses.
 ///
-/// Pika keeps the place behind each page under the key, the pattern and the cursor's number, and the numbers of all scans
-/// are the same. Two scans of one key with one pattern would continue at each other's places, and elements between the
-/// two places would be missed.
+/// Pika keeps the place behind each page under the key, the pattern and the cursor's number, which is the sum of the pages'
+/// counts. Two scans of one key with the same pattern and counts would go on at each other's places, and elements between
+/// the two places would be missed. Within a process no two have one pattern; another process, as a comparison beside a job,
+/// begins with another one and other counts. And where it can be told, what was read is held against the key's size.
 #[derive(Clone, Debug)]
 pub(super) struct ScanPattern(Arc<str>);
 
 impl ScanPattern {
     pub(super) fn unique() -> Self {
+        static FIRST: LazyLock<usize> = LazyLock::new(|| rand::rng().random_range(0..STARS_MAX));
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         // One star alone is what clients use.
-        let stars = 2 + NUMBER.fetch_add(1, Ordering::Relaxed) % STARS_MAX;
+        let stars = 2 + (*FIRST + NUMBER.fetch_add(1, Ordering::Relaxed)) % STARS_MAX;
         Self("*".repeat(stars).into())
     }
 }
@@ -53,6 +58,8 @@ pub(super) struct Paging {
     held: Option<Body>,
     begun: bool,
     elements: usize,
+    /// How many there were at the last page.
+    size: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -101,8 +108,8 @@ impl Paging {
             },
             Kind::Hash | Kind::Set | Kind::Zset => Position::Cursor(Bytes::from_static(b"0")),
         };
-        let (count, estimate) = (PAGE_FIRST, Estimate::new());
-        Self { big, pattern, position, count, estimate, held: None, begun: false, elements: 0 }
+        let (count, estimate) = (PAGE_FIRST + rand::rng().random_range(0..PAGE_FIRST), Estimate::new());
+        Self { big, pattern, position, count, estimate, held: None, begun: false, elements: 0, size: None }
     }
 
     pub(super) fn key(&self) -> &Bytes {
@@ -115,6 +122,11 @@ impl Paging {
 
     pub(super) fn expires(&self) -> bool {
         self.big.expire_at.is_some()
+    }
+
+    /// Whether it gave another number of elements than there were all the time, as when two scans go on at each other's places.
+    pub(super) fn has_lost_its_place(&self) -> bool {
+        self.size == Some(self.big.length) && self.elements != self.big.length
     }
 
     /// About how many bytes the next page has; `usual` is what elements of other keys weigh.
@@ -164,13 +176,19 @@ impl Paging {
         Some(command)
     }
 
-    /// Goes on by the answer to [`command`](Self::command), or by none where there was nothing to ask.
+    /// What is to be asked beside it: how many elements there are, where a scan may lose its place.
+    pub(super) fn size_command(&self) -> Option<&'static str> {
+        matches!(self.position, Position::Cursor(_)).then(|| size_command(self.big.kind))
+    }
+
+    /// Goes on by the answers to [`command`](Self::command) and [`size_command`](Self::size_command), or by none where there
+    /// was nothing to ask.
     ///
     /// # Errors
     /// [`Error::Reply`](crate::Error::Reply).
-    pub(super) fn step(&mut self, endpoint: &Endpoint, answer: Option<Value>) -> Result<Step> {
-        let Some(answer) = answer else { return Ok(self.done()) };
-        let Read::Data(value) = reply::read(endpoint, "a page", answer)? else { return Ok(Step::Changed) };
+    pub(super) fn step(&mut self, endpoint: &Endpoint, told: Option<Told>) -> Result<Step> {
+        let Some(mut told) = told else { return Ok(self.done()) };
+        let Read::Data(value) = reply::read(endpoint, "a page", told.answer())? else { return Ok(Step::Changed) };
         if matches!(self.position, Position::Buffer(_) | Position::Offset(_)) {
             return self.string_step(endpoint, value);
         }
@@ -181,6 +199,10 @@ impl Paging {
         let held = match page.is_empty() {
             true => None,
             false => self.held.replace(page),
+        };
+        self.size = match told.answer() {
+            Value::Int(size) => usize::try_from(size).ok(),
+            _ => None,
         };
         if !matches!(self.position, Position::End) {
             return Ok(Step::Piece(held.map(|body| self.piece(body, false))));
@@ -285,8 +307,8 @@ pub(super) fn successor(id: StreamId) -> Option<StreamId> {
     }
 }
 
-/// More readers than a job ever has at a time.
-const STARS_MAX: usize = 64;
+/// More readers than a job ever has at a time, and not so many that a server takes long over them.
+const STARS_MAX: usize = 250;
 
 /// Elements in the first page of a key, of which nothing is known yet.
 const PAGE_FIRST: usize = 16;

@@ -13,7 +13,7 @@
 //! What is asked at once is bounded by bytes, as far as sizes are known or can be guessed, and by elements where they
 //! cannot. The redis crate holds an answer twice while it decodes it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,6 +81,9 @@ pub struct Reread {
     pub(super) known: Arc<Known>,
     pub(super) estimate: Estimate,
     target: Option<(Client, Dialect)>,
+    /// Keys that were read once more because their number of elements was another one than was read. Should a server count
+    /// wrong, that is enough.
+    doubted: HashSet<Bytes>,
     /// The connection for keys whose names may cut an answer in two, while there is one.
     quarantine: Option<Client>,
     pattern: ScanPattern,
@@ -92,8 +95,18 @@ impl Reread {
     /// A reader of the server behind `client`.
     pub fn new(client: Client, dialect: Dialect, known: Arc<Known>) -> Self {
         let (pattern, estimate) = (ScanPattern::unique(), Estimate::new());
-        let (target, quarantine, strings, large) = (None, None, Strings::Whole, None);
-        Self { client, dialect, known, estimate, target, quarantine, pattern, strings, large }
+        Self {
+            client,
+            dialect,
+            known,
+            estimate,
+            target: None,
+            doubted: HashSet::new(),
+            quarantine: None,
+            pattern,
+            strings: Strings::Whole,
+            large: None,
+        }
     }
 
     /// Lets it ask the target, of this dialect, what it has of a stream, and which elements stand where the source lost
@@ -392,16 +405,23 @@ impl Reading<'_> {
         let commands: Vec<_> = chosen.iter().map(Paging::command).collect();
         let asked: Vec<bool> = commands.iter().map(Option::is_some).collect();
         let mut inquiry = self.reread.inquiry();
-        commands.into_iter().flatten().for_each(|command| {
-            inquiry.key().add_command(command);
+        for (paging, command) in chosen.iter().zip(commands) {
+            let Some(command) = command else { continue };
+            let questions = inquiry.key().add_command(command);
+            if let Some(size) = paging.size_command() {
+                questions.cmd(size).arg(&paging.key()[..]);
+            }
             // A page is long, and no other key need be locked for it.
             inquiry.close();
-        });
-        let mut answers = inquiry.ask(&mut self.reread.client).await?.into_iter();
+        }
+        let mut told = inquiry.ask(&mut self.reread.client).await?.into_iter();
         let mut going = Vec::with_capacity(chosen.len());
         for (mut paging, asked) in chosen.into_iter().zip(asked) {
-            let answer = asked.then(|| answers.next().map_or(redis::Value::Nil, |mut told| told.answer()));
-            match paging.step(self.reread.client.endpoint(), answer)? {
+            let answers = if asked { told.next() } else { None };
+            match paging.step(self.reread.client.endpoint(), answers)? {
+                Step::Done(..) if paging.has_lost_its_place() && self.reread.doubted.insert(paging.key().clone()) => {
+                    self.again.push(Wanted::whole(paging.key().clone()));
+                }
                 Step::Piece(piece) => {
                     writes.extend(piece.map(Write::Piece));
                     going.push(paging);

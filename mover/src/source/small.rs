@@ -267,7 +267,8 @@ impl Reading<'_> {
     }
 }
 
-fn size_command(kind: Kind) -> &'static str {
+/// What tells how many elements a key has, or bytes.
+pub(super) fn size_command(kind: Kind) -> &'static str {
     match kind {
         Kind::String | Kind::HyperLogLog => "STRLEN",
         Kind::Hash => "HLEN",

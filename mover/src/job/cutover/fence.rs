@@ -127,9 +127,16 @@ impl Fence<Raised> {
 impl Fence<Drained> {
     /// Looks whether the fence has held, and switches.
     pub(super) async fn switch(mut self, follower: &mut Follower, journal: &Journal) -> Result<Crossing, Setback> {
-        // Clients wait, so it need not be on the disk: after a crash of the machine the routing layer says who the owner is.
         let (slots, end) = (Slots(self.held.slots.clone()), Offset(self.state.end));
-        let looked = match journal.note_soon(Entry::Switching { slots, end }) {
+        let entry = Entry::Switching { slots, end };
+        let noted = if self.held.routing.knows_earlier_switches() {
+            // Clients wait, so it need not be on the disk: after a crash of the machine the layer says who the owner is.
+            journal.note_soon(entry)
+        } else {
+            // Nothing but the journal will know.
+            journal.note(entry).await
+        };
+        let looked = match noted {
             Ok(()) => self.look_once_more(follower).await,
             Err(error) => Err(Setback::Final(error)),
         };

@@ -71,6 +71,10 @@ impl Cutover<'_> {
         let slots: Vec<Slot> = follower.slots().iter().collect();
         for group in slots.chunks(self.options.group.get()) {
             let group: SlotSet = group.iter().copied().collect();
+            if let Some(again) = again {
+                // Many groups take long, and what was compared at their beginning has changed.
+                again.turn(follower).await?;
+            }
             // On the disk before anything is locked: whoever comes after us asks who owns these.
             self.journal.note(Entry::Approach { slots: Slots(group.clone()) }).await?;
             let Some(Crossing { end, stood }) = self.switch(&group, follower, fences, again).await? else {

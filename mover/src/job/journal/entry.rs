@@ -48,8 +48,15 @@ pub(in crate::job) enum Entry {
     /// No directory and no dump of ours is left.
     Removed,
 
-    /// A checkpoint is in place, and the log from its offset on is kept.
-    Checkpoint { checkpoint: PathBuf, spool: PathBuf, offset: Offset },
+    /// A checkpoint is in place, and the log from its offset on is kept. It may hold some of what stands in the log from
+    /// there until a second place.
+    Checkpoint {
+        checkpoint: PathBuf,
+        spool: PathBuf,
+        offset: Offset,
+        #[serde(default)]
+        until: Option<Offset>,
+    },
     /// The log from this offset on is kept; there is no checkpoint, for everything before it is on the other side already.
     Retained {
         spool: PathBuf,

@@ -76,6 +76,8 @@ pub(in crate::job) struct Taken {
     pub(in crate::job) checkpoint: PathBuf,
     pub(in crate::job) spool: PathBuf,
     pub(in crate::job) offset: BinlogOffset,
+    /// It holds nothing of what stands in the log from here on.
+    pub(in crate::job) until: BinlogOffset,
 }
 
 /// A log that is kept from an offset on.
@@ -175,8 +177,9 @@ impl State {
                 self.directories.clear();
                 self.dumps = None;
             }
-            Entry::Checkpoint { checkpoint, spool, offset } => {
-                self.checkpoint = Some(Taken { checkpoint, spool, offset: offset.0 });
+            Entry::Checkpoint { checkpoint, spool, offset, until } => {
+                let until = until.unwrap_or(offset).0;
+                self.checkpoint = Some(Taken { checkpoint, spool, offset: offset.0, until });
                 self.forget_copy();
             }
             Entry::Retained { spool, offset, is_mirror } => {
