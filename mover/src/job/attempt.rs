@@ -142,7 +142,10 @@ impl<'a> Attempt<'a> {
         let (fence_ms, verify) = self.switch_all(&mut follower, health.throttle()).await?;
         Ok(Report {
             changes: follower.changes(),
-            unknown_commands: follower.unknown(),
+            source: Some(plan.source.identity().clone()),
+            target: Some(plan.target.identity().clone()),
+            unknown_commands: job.unknown.total(),
+            unknown: job.unknown.first(),
             fence_ms,
             verify,
             held: health.throttle().report(),

@@ -4,6 +4,7 @@
 mod cut;
 mod elements;
 mod estimate;
+mod identity;
 mod known;
 mod large;
 mod layout;
@@ -15,9 +16,12 @@ mod reread;
 mod small;
 mod value;
 
+pub use identity::Identity;
+pub(crate) use identity::check_no_raft;
 pub use known::Known;
 pub use large::LargeStrings;
 pub use layout::{Layout, log_dir};
+pub(crate) use local::STRONG_REPLICATION;
 pub use local::{Local, own_dumps, until_saved};
 pub use node::Node;
 pub use page::Strings;
