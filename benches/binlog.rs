@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use replication::binlog::{Tail, UnixSeconds, Writer};
-use replication::{BinlogOffset, Command, Effect};
+use replication::{BinlogOffset, Command, Effect, Renames};
 
 criterion_group!(benches, decode);
 criterion_main!(benches);
@@ -60,7 +60,7 @@ fn read_log(dir: &Path) -> replication::Result<u64> {
     let mut tail = Tail::open(dir, BinlogOffset::new(0, 0))?;
     let mut changes = 0;
     while let Some(item) = tail.next()? {
-        if let Effect::Changes(found) = Effect::of_item(&item) {
+        if let Effect::Changes(found) = Effect::of_item(&item, &Renames::default()) {
             changes += found.len() as u64;
         }
     }

@@ -18,7 +18,7 @@ use mover::source::{Known, Reread, Wanted};
 use mover::{Job, JobOptions, Side};
 use redis::Value as Reply;
 use replication::binlog::Tail;
-use replication::{BinlogOffset, Change, Effect, Extent, ListEnd, ListStep, SlotCount, SlotSet};
+use replication::{BinlogOffset, Change, Effect, Extent, ListEnd, ListStep, Renames, SlotCount, SlotSet};
 use snapshot::{Checkpoint, Kind, Piece, ScanRequest};
 
 use crate::harness::{
@@ -223,12 +223,12 @@ fn push_steps(log: &Path, from: BinlogOffset, batch: &mut Batch) -> BTreeMap<Vec
     let mut tail = Tail::open(log, from).unwrap();
     let mut inexact = BTreeMap::new();
     while let Some(item) = tail.next().unwrap() {
-        let Effect::Changes(changes) = Effect::of_item(&item) else { continue };
+        let Effect::Changes(changes) = Effect::of_item(&item, &Renames::default()) else { continue };
         for change in changes {
             match change {
                 Change::Key { key, extent: Extent::Steps(steps) } => batch.push(Write::Steps(Steps { key, steps })),
                 Change::Key { key, extent } => drop(inexact.insert(key.to_vec(), extent)),
-                Change::All => panic!("nothing is flushed"),
+                Change::All | Change::Anything => panic!("nothing is flushed"),
             }
         }
     }

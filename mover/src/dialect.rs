@@ -12,6 +12,7 @@ use snapshot::{Kind, UnixMillis};
 
 use crate::Result;
 use crate::endpoint::{Endpoint, Info};
+use crate::source::Identity;
 
 /// What a target understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +77,33 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// All of them.
+    pub(crate) const ALL: [Self; 23] = [
+        Self::Set,
+        Self::Del,
+        Self::Unlink,
+        Self::HMSet,
+        Self::HDel,
+        Self::RPush,
+        Self::LPush,
+        Self::RPushX,
+        Self::LPushX,
+        Self::LSet,
+        Self::LInsert,
+        Self::LRem,
+        Self::LTrim,
+        Self::SAdd,
+        Self::SRem,
+        Self::ZAdd,
+        Self::ZRem,
+        Self::XAdd,
+        Self::XDel,
+        Self::XSetId,
+        Self::PFAdd,
+        Self::ExpireAt,
+        Self::PExpireAt,
+    ];
+
     /// Its name on the wire.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -112,12 +140,10 @@ impl Dialect {
     /// # Errors
     /// [`Error::Unfit`](crate::Error::Unfit) for a Redis before 6 and for what is neither.
     pub fn of(endpoint: &Endpoint, info: &Info, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
-        if let Some(version) = info.get("pika_version") {
-            // 4.0.1 itself says 4.0.0, so a finer distinction cannot be made.
-            return match version.trim_start_matches('v').starts_with("4.0") {
-                true => Ok(Self::Pika),
-                false => Err(endpoint.unfit(format!("it is a Pika {version}"), "use a Pika 4.0 or a Redis 6 or newer")),
-            };
+        match Identity::of_pika(info) {
+            Some(Ok(_)) => return Ok(Self::Pika),
+            Some(Err((what, _))) => return Err(endpoint.unfit(what, "use a Pika 4.0 or a Redis 6 or newer")),
+            None => {}
         }
         let version = info.get("redis_version").unwrap_or("of no version");
         match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
@@ -185,8 +211,11 @@ mod tests {
         let endpoint = Endpoint::parse(Side::Target, "h:1", None).unwrap();
         let of = |text: &str| Dialect::of(&endpoint, &Info::from_text(text), HyperLogLogPolicy::Refuse);
         assert_eq!(of("# Server\r\npika_version:4.0.0\r\n").unwrap(), Dialect::Pika);
+        assert_eq!(of("# Server\r\npika_version:v4.1.0\r\n").unwrap(), Dialect::Pika);
         assert!(matches!(of("redis_version:7.0.15\r\n").unwrap(), Dialect::Redis { .. }));
-        for text in ["redis_version:5.0.1\r\n", "pika_version:3.5.5\r\nredis_version:6.0.0\r\n", ""] {
+        for text in
+            ["redis_version:5.0.1\r\n", "pika_version:3.5.5\r\nredis_version:6.0.0\r\n", "pika_version:5.0.0\r\n", ""]
+        {
             assert!(of(text).is_err(), "{text}");
         }
     }

@@ -13,6 +13,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
 use snapshot::UnixMillis;
 
+use crate::names::{Names, is_unknown_command};
 use crate::{Error, Result, Side};
 
 /// Where a server is, and how it lets us in.
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub password: Option<Password>,
     /// The database, as SELECT takes it.
     pub database: u32,
+    /// The names that it knows commands by.
+    pub names: Names,
 }
 
 impl Endpoint {
@@ -43,7 +46,7 @@ impl Endpoint {
         if host.is_empty() {
             return Err(fault());
         }
-        Ok(Self { side, host: host.to_owned(), port, password, database: 0 })
+        Ok(Self { side, host: host.to_owned(), port, password, database: 0, names: Names::default() })
     }
 
     /// `HOST:PORT`.
@@ -60,9 +63,14 @@ impl Endpoint {
     /// [`Error::Connect`] when the server is not there, does not answer in [`CONNECT_TIMEOUT`] or refuses the password.
     pub async fn connect(&self) -> Result<Client> {
         let failed = |fault: redis::RedisError| self.refused(fault.to_string());
-        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name().set_db(i64::from(self.database));
-        if let Some(password) = &self.password {
-            login = login.set_password(password.reveal());
+        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+        // The driver knows the usual names only.
+        let is_usual = ["AUTH", "SELECT"].iter().all(|name| self.names.of(name) == *name);
+        if is_usual {
+            login = login.set_db(i64::from(self.database));
+            if let Some(password) = &self.password {
+                login = login.set_password(password.reveal());
+            }
         }
         let address = ConnectionAddr::Tcp(self.host.clone(), self.port);
         let info = address.into_connection_info().map_err(failed)?.set_redis_settings(login);
@@ -72,6 +80,9 @@ impl Endpoint {
         let client = redis::Client::open(info).map_err(failed)?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
         let mut client = Client { connection, endpoint: self.clone(), is_torn: Arc::default() };
+        if !is_usual {
+            client.log_in().await?;
+        }
         match client.ping().await {
             Ok(()) => Ok(client),
             Err(Error::Reply { reply, .. }) => Err(self.refused(reply)),
@@ -151,7 +162,7 @@ impl Client {
         pipeline.add_command(command.clone());
         let mut replies = self.send(&mut pipeline).await?;
         match replies.pop() {
-            Some(Value::ServerError(error)) => Err(self.endpoint.answered(&name_of(command), error_text(&error))),
+            Some(Value::ServerError(error)) => Err(self.refusal(&name_of(command), error_text(&error))),
             Some(value) => Ok(value),
             None => Err(self.endpoint.lost("no answer")),
         }
@@ -189,10 +200,16 @@ impl Client {
         Err(self.endpoint.lost("it answered something else than was asked"))
     }
 
-    async fn send(&mut self, pipeline: &mut Pipeline) -> Result<Vec<Value>> {
+    /// Sends commands of which no error quotes a name, and takes all answers.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub(crate) async fn send(&mut self, pipeline: &mut Pipeline) -> Result<Vec<Value>> {
         if self.is_torn.load(Ordering::Acquire) {
             return Err(self.endpoint.lost("its answers are not those of our commands any more"));
         }
+        let mut renamed = self.endpoint.names.renamed(pipeline);
+        let pipeline = renamed.as_mut().unwrap_or(pipeline);
         pipeline.ignore_errors();
         let replies: Result<Vec<Value>, _> = pipeline.query_async(&mut self.connection).await;
         let replies = replies.map_err(|fault| self.endpoint.lost(fault))?;
@@ -200,6 +217,35 @@ impl Client {
             true => Ok(replies),
             false => Err(self.endpoint.lost(format!("{} answers to {} commands", replies.len(), pipeline.len()))),
         }
+    }
+
+    /// Logs in under other names than the usual ones.
+    async fn log_in(&mut self) -> Result<()> {
+        let Endpoint { password, database, .. } = self.endpoint.clone();
+        let refused = |error| match error {
+            Error::Reply { reply, .. } => reply,
+            other => other.to_string(),
+        };
+        if let Some(password) = password {
+            let login = self.ask(redis::cmd("AUTH").arg(password.reveal())).await;
+            login.map_err(|error| self.endpoint.refused(refused(error)))?;
+        }
+        if database != 0 {
+            let selected = self.ask(redis::cmd("SELECT").arg(database)).await;
+            selected.map_err(|error| self.endpoint.refused(refused(error)))?;
+        }
+        Ok(())
+    }
+
+    /// The error that the server refused a command with this text.
+    fn refusal(&self, command: &str, reply: String) -> Error {
+        if is_unknown_command(&reply) { self.endpoint.lacks(command) } else { self.endpoint.answered(command, reply) }
+    }
+
+    /// The same connection to a server that knows its commands by these names.
+    pub(crate) fn named(mut self, names: Names) -> Self {
+        self.endpoint.names = names;
+        self
     }
 
     /// Asks for a sign of life.
@@ -223,7 +269,7 @@ impl Client {
         for reply in self.ask_all(&mut removal).await? {
             match reply {
                 Value::Int(count) => deleted += u64::from(count > 0),
-                Value::ServerError(error) => return Err(self.endpoint.answered(command, error_text(&error))),
+                Value::ServerError(error) => return Err(self.refusal(command, error_text(&error))),
                 other => return Err(self.endpoint.answered(command, format!("{other:?}"))),
             }
         }

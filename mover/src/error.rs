@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
-use replication::SlotCount;
+use replication::{BinlogOffset, SlotCount};
 use snapshot::Kind;
 
 /// The result of everything that can fail in a move.
@@ -56,6 +56,21 @@ pub enum Error {
         max: u64,
         /// Bytes that had not been followed.
         lag: u64,
+    },
+    /// The log names a command after which any key may have another value.
+    #[error(
+        "the {side}'s log holds `{command}` at {offset}, which names none of the keys that it may have changed{}",
+        if *is_known { "" } else { "; if it is a command under another name, say `--rename NAME=NEWNAME` in a new job" }
+    )]
+    Unnamed {
+        /// The side the log is of.
+        side: Side,
+        /// The name as it was logged.
+        command: String,
+        /// Where its entry starts.
+        offset: BinlogOffset,
+        /// Whether it is a command that is known.
+        is_known: bool,
     },
     /// A connection broke while it was in use.
     #[error("lost the connection to the {side} at {address}: {fault}")]
@@ -222,6 +237,7 @@ impl Error {
         match self {
             Self::Connect { side, .. } | Self::Login { side, .. } | Self::Lost { side, .. } => *side,
             Self::Unlogged { side, .. } => *side,
+            Self::Unnamed { side, .. } => *side,
             Self::Reply { side, .. } | Self::Unfit { side, .. } | Self::Restarted { side, .. } => *side,
             Self::Checkpoint(_) | Self::Binlog(_) | Self::Findings { .. } => Side::Source,
             Self::Unmovable(_) | Self::SpoolFull { .. } => Side::Source,
@@ -239,9 +255,9 @@ impl Error {
             Self::Connect { .. } | Self::Lost { .. } | Self::LineStopped | Self::Restarted { .. } => Remedy::Resume,
             Self::Routing { .. } | Self::NotSwitched { .. } | Self::Cutover { .. } => Remedy::Resume,
             Self::Binlog(error) if !error.is_permanent() => Remedy::Operator,
-            Self::Checkpoint(error) if error.is_damage() => Remedy::Operator,
+            Self::Checkpoint(error) if error.is_damage() || error.is_foreign() => Remedy::Operator,
             // The next attempt finds out whether it logs again.
-            Self::Checkpoint(_) | Self::Binlog(_) | Self::Unlogged { .. } => Remedy::Restart,
+            Self::Checkpoint(_) | Self::Binlog(_) | Self::Unlogged { .. } | Self::Unnamed { .. } => Remedy::Restart,
             Self::Differs { .. } => Remedy::Operator,
             Self::Reply { .. } | Self::Unfit { .. } | Self::File { .. } => Remedy::Operator,
             Self::Login { .. } | Self::SpoolFull { .. } | Self::Late { .. } => Remedy::Operator,

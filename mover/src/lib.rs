@@ -68,6 +68,7 @@ mod error;
 pub mod flow;
 pub mod inspect;
 pub mod job;
+pub mod names;
 pub mod receiver;
 mod record;
 pub mod routing;
@@ -81,7 +82,7 @@ pub use error::{Error, Remedy, Result, Side, Unmovable};
 pub use flow::{CommandRate, Control, JobLimits, Kindness, Limits, Rate};
 pub use job::{Job, JobBuilder, JobOptions, Phase, Report, Status, Updates};
 pub use job::{KeyDifference, Verification, VerificationReport, VerifyMode};
-pub use replication::{Slot, SlotCount, SlotSet};
+pub use replication::{Rename, Renames, Slot, SlotCount, SlotSet};
 
 /// A future behind a pointer: the traits at the edges are used as trait objects.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

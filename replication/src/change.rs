@@ -6,13 +6,15 @@ use bytes::Bytes;
 use crate::binlog::{Content, Item, UnixSeconds};
 use crate::slot::{Slot, SlotCount};
 use crate::table;
-use crate::{Command, ListStep};
+use crate::{Command, ListStep, Renames};
 
 /// What must be looked at again after an entry of the log.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Change {
-    /// Everything: the database was flushed.
+    /// Everything: the database was emptied.
     All,
+    /// Any key may have another value now, and the log does not say which: nothing less than a new checkpoint tells.
+    Anything,
     /// One key, or some elements of it.
     Key {
         /// The user's key.
@@ -84,37 +86,43 @@ pub enum Effect {
     Ignored,
     /// These places must be looked at again. Pika 4.0 logs one key per entry; other versions may log more.
     Changes(Vec<Change>),
-    /// The command is not in the table, or lacks its key: its first argument is taken as a changed key, if it has one,
-    /// and the caller should count it.
+    /// The command is not in the table, or lacks its key. Each of its arguments is taken as a changed key; without any it
+    /// is [`Change::Anything`]. The caller should say so.
     Unknown(Vec<Change>),
 }
 
 impl Effect {
-    /// What `command` means.
+    /// What `command` means, under its usual name.
     ///
     /// It says where a change *may* be, not that there is one: Pika logs commands that changed nothing, and some that
     /// failed. Arguments that do not have the command's form give the whole key.
     pub fn of(command: &Command) -> Self {
-        let (changes, known) = match table::changes(command) {
-            Some(changes) => (changes, true),
-            None => (command.key().cloned().map(Change::whole).into_iter().collect(), false),
-        };
-        let logged = changes.len();
-        let changes: Vec<Change> = changes.into_iter().filter(|change| !change.is_internal()).collect();
-        match (known, changes.is_empty()) {
-            (true, true) => Self::Ignored,
-            (true, false) => Self::Changes(changes),
-            (false, true) if logged > 0 => Self::Ignored,
-            (false, _) => Self::Unknown(changes),
+        Self::named(command.name(), command)
+    }
+
+    /// What an item of the log means, where clients had to use these other names. Padding means nothing, and neither does
+    /// an item without a time, which Pika itself does not execute.
+    pub fn of_item(item: &Item, renames: &Renames) -> Self {
+        match &item.content {
+            Content::Command(command) if item.time != UnixSeconds(0) => {
+                Self::named(renames.usual_name(command.name()), command)
+            }
+            Content::Command(_) | Content::Padding => Self::Ignored,
         }
     }
 
-    /// What an item of the log means. Padding means nothing, and neither does an item without a time, which Pika itself
-    /// does not execute.
-    pub fn of_item(item: &Item) -> Self {
-        match &item.content {
-            Content::Command(command) if item.time != UnixSeconds(0) => Self::of(command),
-            Content::Command(_) | Content::Padding => Self::Ignored,
+    fn named(name: &[u8], command: &Command) -> Self {
+        let known = table::changes(name, command.args());
+        let is_known = known.is_some();
+        let mut changes = known.unwrap_or_else(|| table::guess(command.args()));
+        let logged = changes.len();
+        changes.retain(|change| !change.is_internal());
+        if changes.is_empty() && (is_known || logged > 0) {
+            Self::Ignored
+        } else if is_known {
+            Self::Changes(changes)
+        } else {
+            Self::Unknown(changes)
         }
     }
 }
@@ -128,7 +136,7 @@ impl Change {
     /// Whether this is one of the sets in which Pika keeps the keys of a slot, which no user sees.
     fn is_internal(&self) -> bool {
         match self {
-            Self::All => false,
+            Self::All | Self::Anything => false,
             Self::Key { key, .. } => is_internal_key(key),
         }
     }
@@ -157,6 +165,31 @@ const INTERNAL: [&[u8]; 2] = [b"_internal:slotkey:4migrate:", b"_internal:slotta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BinlogOffset;
+
+    #[test]
+    fn other_names_mean_the_same() {
+        let renames = ["FLUSHDB=360flushdb", "LPOP=take", "HSET=put"].map(|rename| rename.parse().unwrap());
+        let renames = Renames::new(renames).unwrap();
+        let of = |words: &str, renames: &Renames| {
+            let item = Item {
+                start: BinlogOffset::new(1, 0),
+                end: BinlogOffset::new(1, 9),
+                time: UnixSeconds(1),
+                term: 0,
+                logic_id: 1,
+                header: BinlogOffset::new(1, 0),
+                content: Content::Command(Command::new(words.split(' ').map(str::to_owned))),
+            };
+            Effect::of_item(&item, renames)
+        };
+        assert_eq!(of("360FLUSHDB", &renames), Effect::Changes(vec![Change::All]));
+        assert_eq!(of("flushdb", &renames), Effect::Changes(vec![Change::All]));
+        assert_eq!(of("360flushdb", &Renames::default()), Effect::Unknown(vec![Change::Anything]));
+        assert_eq!(of("put h f v", &renames), of("hset h f v", &Renames::default()));
+        assert_eq!(of("take l", &renames), of("LPOP l", &Renames::default()));
+        assert_ne!(of("take l", &renames), of("lpop l", &Renames::default()), "the server itself writes `lpop`");
+    }
 
     #[test]
     fn an_index_belongs_to_the_slot_whose_keys_it_lists() {

@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use replication::binlog::{Tail, UnixSeconds, Writer, first_file};
-//! use replication::{BinlogOffset, Change, Command, Effect, SlotCount, SlotSet};
+//! use replication::{BinlogOffset, Change, Command, Effect, Renames, SlotCount, SlotSet};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let log = dir.path().join("log_db0");
@@ -27,10 +27,14 @@
 //! let mut tail = Tail::open(&log, BinlogOffset::new(first_file(&log)?, 0))?;
 //! let mut dirty = Vec::new();
 //! while let Some(item) = tail.next()? {
-//!     let Effect::Changes(changes) = Effect::of_item(&item) else { continue };
+//!     let changes = match Effect::of_item(&item, &Renames::default()) {
+//!         Effect::Ignored => continue,
+//!         Effect::Changes(changes) | Effect::Unknown(changes) => changes,
+//!     };
 //!     for change in changes {
 //!         match change {
-//!             Change::All => panic!("the database was flushed"),
+//!             Change::All => panic!("the database was emptied"),
+//!             Change::Anything => panic!("only a new checkpoint tells what changed"),
 //!             Change::Key { key, .. } if wanted.contains(SlotCount::CODIS.slot_of(&key)) => dirty.push(key),
 //!             Change::Key { .. } => {}
 //!         }
@@ -47,6 +51,7 @@ mod command;
 mod error;
 mod list;
 mod offset;
+mod rename;
 pub mod slot;
 mod table;
 
@@ -55,4 +60,5 @@ pub use command::{Command, CommandError};
 pub use error::{Error, Fault, Result};
 pub use list::{ListEnd, ListStep};
 pub use offset::BinlogOffset;
+pub use rename::{Rename, RenameError, Renames};
 pub use slot::{Slot, SlotCount, SlotSet};

@@ -34,6 +34,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The files are those of a server that works in another way than Pika 4.0.
+    #[error("{}: {what}", .path.display())]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+        /// What shows it.
+        what: String,
+    },
     /// The directory holds no complete data of Pika 4.0.
     #[error("{}: {what}", .path.display())]
     Layout {
@@ -51,6 +59,11 @@ impl Error {
         matches!(self, Self::RocksDb { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption)
     }
 
+    /// Whether another version or mode of the server wrote the files, as it would write another checkpoint.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign { .. })
+    }
+
     /// For `map_err` beside a call that touches `path`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -61,6 +74,10 @@ impl Error {
     pub(crate) fn rocksdb(dir: &Path) -> impl FnOnce(rocksdb::Error) -> Self {
         let dir = dir.to_owned();
         |source| Self::RocksDb { dir, source }
+    }
+
+    pub(crate) fn foreign(path: &Path, what: impl Into<String>) -> Self {
+        Self::Foreign { path: path.to_owned(), what: what.into() }
     }
 
     pub(crate) fn layout(path: &Path, what: impl Into<String>) -> Self {

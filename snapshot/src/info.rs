@@ -15,9 +15,10 @@ use crate::error::{Error, Result};
 /// 9301         and port
 /// 1            the binlog file at the cut
 /// 212177       and the byte in it: the first entry that is not in the dump
-/// 0            term and index of the consensus module, which Pika 4.0 never writes
-/// 0
 /// ```
+///
+/// A server with strong replication writes term and index of its log behind that. There the log runs ahead of the data, so
+/// such a dump is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Info {
     /// How long the save took, in whole seconds.
@@ -43,6 +44,13 @@ impl Info {
         let path = dir.join(Self::FILE);
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let fault = |line: usize, what: &str| Error::Info { path: path.clone(), line, what: what.to_owned() };
+        let is_foreign = bytes.iter().filter(|&&byte| byte == b'\n').count() > LINES;
+        if is_foreign {
+            return Err(Error::foreign(
+                &path,
+                "has more lines than Pika 4.0 writes: its server has strong replication",
+            ));
+        }
         let text = str::from_utf8(&bytes).map_err(|error| {
             let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
             fault(line, "is no text")
@@ -79,19 +87,16 @@ impl Info {
         let port = number(port).ok_or((3, "is no port"))?;
         let file = number(file).ok_or((4, "is no number of a binlog file"))?;
         let position = number(position).ok_or((5, "is no position in a binlog file"))?;
-        for (index, extra) in more.iter().enumerate() {
-            if index >= OPTIONAL_LINES {
-                return Err((6 + index, "is one too many"));
-            }
-            number::<u64>(extra).ok_or((6 + index, "is no number"))?;
+        if !more.is_empty() {
+            return Err((LINES + 1, "is one too many"));
         }
         let offset = BinlogOffset { file, position };
         Ok(Self { duration: Duration::from_secs(duration), host: host.to_owned(), port, offset })
     }
 }
 
-/// The term and the index.
-const OPTIONAL_LINES: usize = 2;
+/// Lines of a whole file.
+const LINES: usize = 5;
 
 /// Digits only: no sign, no spaces.
 fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
@@ -113,7 +118,6 @@ mod tests {
             offset: BinlogOffset::new(1, 212177),
         };
         assert_eq!(Info::parse(REAL), Ok(info.clone()));
-        assert_eq!(Info::parse(&format!("{REAL}0\n17\n")), Ok(info.clone()));
         let dir = tempfile::tempdir().unwrap();
         info.write(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("info")).unwrap(), REAL);
@@ -134,7 +138,7 @@ mod tests {
             ("1s\nh\n1\n1\n", 5),
             ("1s\nh\n1\n1\n1", 5),
             ("1s\nh\n1\n1\n1\nx\n", 6),
-            ("1s\nh\n1\n1\n1\n0\n0\n0\n", 8),
+            ("1s\nh\n1\n1\n1\n0\n0\n", 6),
         ];
         for (text, line) in wrong {
             assert_eq!(Info::parse(text).map_err(|(line, _)| line), Err(line), "{text:?}");
@@ -149,5 +153,10 @@ mod tests {
         fs::write(dir.path().join("info"), b"1s\nho\xffst\n1\n1\n1\n").unwrap();
         let garbled = Info::read(dir.path()).unwrap_err();
         assert!(garbled.to_string().ends_with("info: line 2: is no text"), "{garbled}");
+        for more in ["0\n0\n", "3\n17\n", "0\n"] {
+            fs::write(dir.path().join("info"), format!("{REAL}{more}")).unwrap();
+            let foreign = Info::read(dir.path()).unwrap_err();
+            assert!(foreign.is_foreign() && foreign.to_string().contains("strong replication"), "{foreign}");
+        }
     }
 }

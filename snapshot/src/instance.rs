@@ -184,13 +184,13 @@ fn check_columns(dir: &Path) -> Result<()> {
     let found = DB::list_cf(&Options::default(), dir).map_err(Error::rocksdb(dir))?;
     for name in &found {
         if name.ends_with("_meta_cf") {
-            return Err(Error::layout(
+            return Err(Error::foreign(
                 dir,
                 format!("has the column family `{name}` of Pika 5.0, which is not supported"),
             ));
         }
         if Column::ALL.iter().all(|column| column.name() != name) {
-            return Err(Error::layout(dir, format!("has the column family `{name}`, which Pika 4.0 does not have")));
+            return Err(Error::foreign(dir, format!("has the column family `{name}`, which Pika 4.0 does not have")));
         }
     }
     match Column::ALL.iter().find(|column| !found.iter().any(|name| name == column.name())) {

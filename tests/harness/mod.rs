@@ -66,7 +66,14 @@ use mover::endpoint::Endpoint;
 
 /// A side of a move without a password.
 pub(crate) fn endpoint(side: Side, addr: SocketAddr) -> Endpoint {
-    Endpoint { side, host: addr.ip().to_string(), port: addr.port(), password: None, database: 0 }
+    Endpoint {
+        side,
+        host: addr.ip().to_string(),
+        port: addr.port(),
+        password: None,
+        database: 0,
+        names: mover::names::Names::default(),
+    }
 }
 
 /// The program of an example. Cargo builds the examples with the tests, in a directory beside theirs, and has no variable

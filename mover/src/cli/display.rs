@@ -114,7 +114,12 @@ impl Meter {
         let lag = ByteSize(status.lag);
         match status.phase {
             Phase::Plan => "checking both sides".to_owned(),
-            Phase::Snapshot => "taking a checkpoint of the source".to_owned(),
+            Phase::Snapshot => match &status.sides {
+                Some([source, target]) => {
+                    format!("taking a checkpoint of the source, {source}; the target is {target}")
+                }
+                None => "taking a checkpoint of the source".to_owned(),
+            },
             Phase::Copy => {
                 let eta = eta(status.keys, status.expected_keys, seconds);
                 let of = match status.expected_keys > status.keys {

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use replication::{BinlogOffset, SlotCount, SlotSet};
 use snapshot::UnixMillis;
 
+use crate::cli::renames::RenamesArgs;
 use crate::inspect::{self, BinlogOptions, CheckpointOptions};
 
 #[derive(Subcommand, Debug)]
@@ -52,6 +53,9 @@ pub(super) struct BinlogArgs {
     /// One JSON object per entry and line.
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    renames: RenamesArgs,
 }
 
 pub(super) fn run(command: InspectCommand) -> Result<ExitCode> {
@@ -70,7 +74,8 @@ pub(super) fn run(command: InspectCommand) -> Result<ExitCode> {
             inspect::checkpoint(&options, &mut out)?;
         }
         InspectCommand::Binlog(args) => {
-            let options = BinlogOptions { dir: args.dir, from: args.from, json: args.json };
+            let options =
+                BinlogOptions { dir: args.dir, from: args.from, json: args.json, renames: args.renames.renames()? };
             inspect::binlog(&options, &mut out)?;
         }
     }

@@ -14,6 +14,7 @@ mod r#move;
 mod operator;
 mod receive;
 mod remote;
+mod renames;
 mod requests;
 mod resume;
 mod routing;

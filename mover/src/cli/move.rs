@@ -232,6 +232,8 @@ impl MoveArgs {
             cleanup: self.cleanup.unwrap_or(usual_cleanup),
             retry_for: self.retry_for,
             work_dir: self.work_dir.as_deref().map(std::path::absolute).transpose()?,
+            renames: self.sides.renames.renames()?,
+            target_renames: self.sides.renames.target_renames()?,
         })
     }
 }

@@ -15,8 +15,11 @@ use crate::cli::endpoint::endpoint;
 use crate::cli::limits::SpeedArgs;
 use crate::cli::r#move::memory;
 use crate::cli::remote::token;
+use crate::cli::renames::RenamesArgs;
 use crate::cli::signal::stop_signal;
+use crate::endpoint::Endpoint;
 use crate::flow::Limit;
+use crate::names::Names;
 use crate::receiver::{Receiver, ReceiverOptions, Status};
 use crate::wire::ServerTls;
 
@@ -37,6 +40,9 @@ pub(super) struct ReceiveArgs {
     /// A file that holds the target's password.
     #[arg(long, value_name = "FILE")]
     target_password_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    renames: RenamesArgs,
 
     /// Its certificate (PEM), and those between it and its authority.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -67,7 +73,10 @@ pub(super) async fn run(args: ReceiveArgs) -> Result<ExitCode> {
         Some((certificate, key)) => Some(ServerTls::read(certificate, key, args.tls_client_ca.as_deref())?),
         None => None,
     };
-    let target = endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?;
+    let target = Endpoint {
+        names: Names::new(args.renames.renames()?),
+        ..endpoint(Side::Target, &args.target, args.target_password_file.as_deref())?
+    };
     let limit = Limit::new(args.limits.speed());
     let _watching = args.limits.watch(&limit);
     let options = ReceiverOptions {

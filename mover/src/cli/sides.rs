@@ -9,6 +9,7 @@ use replication::{SlotCount, SlotSet};
 
 use crate::Side;
 use crate::cli::endpoint::endpoint;
+use crate::cli::renames::RenameArgs;
 use crate::endpoint::Endpoint;
 
 #[derive(Args, Debug)]
@@ -40,6 +41,9 @@ pub(super) struct SidesArgs {
     /// A file that holds the target's password.
     #[arg(long, value_name = "FILE")]
     target_password_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) renames: RenameArgs,
 }
 
 impl SidesArgs {

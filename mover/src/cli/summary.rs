@@ -11,6 +11,11 @@ pub(super) fn print(report: &Report) {
     }
     let seconds = report.copy_seconds.max(0.001);
     let rate = ByteSize((report.bytes as f64 / seconds) as u64);
+    for (side, identity) in [("source", &report.source), ("target", &report.target)] {
+        if let Some(identity) = identity {
+            println!("{side:<18} {identity}");
+        }
+    }
     println!("slots moved        {}", report.slots);
     println!("keys copied        {} ({}) in {seconds:.1} s, {rate}/s", report.keys, ByteSize(report.bytes));
     for HeldReport { cause, seconds } in report.held.iter().filter(|held| held.seconds >= SHOWN) {
@@ -18,7 +23,13 @@ pub(super) fn print(report: &Report) {
     }
     println!("changes followed   {}", report.changes);
     if report.unknown_commands > 0 {
-        println!("unknown commands   {} (their first key was taken as changed)", report.unknown_commands);
+        println!(
+            "unknown commands   {} (their arguments were read again as keys, or a new checkpoint was taken)",
+            report.unknown_commands
+        );
+        for command in &report.unknown {
+            println!("unknown            {command}");
+        }
     }
     print_fences(report.fence_ms);
     print_verify(&report.verify);

@@ -113,6 +113,8 @@ impl VerifyArgs {
             leave_corrupt_names: self.leave_corrupt_names,
             verify: self.mode,
             work_dir: self.work_dir.as_deref().map(std::path::absolute).transpose()?,
+            renames: self.sides.renames.renames()?,
+            target_renames: self.sides.renames.target_renames()?,
             ..JobOptions::new(self.sides.slots.clone())
         };
         let (source, target) = (self.sides.source()?, self.sides.target()?);

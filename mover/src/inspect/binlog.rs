@@ -5,7 +5,8 @@
 //! {"start":"1:34","offset":"1:99","logic_id":7,"time":1795329436,"command":["c2V0","Zm9v","YmFy"],"change":{"key":"Zm9v"}}
 //!   offset   the item's end, as Pika names it
 //!   command  [] for padding
-//!   change   {"key": …} · {"key": …, "elements": […]} when not the whole key · "all" · null · [ … ] for several
+//!   change   {"key": …} · {"key": …, "elements": […]} when not the whole key · "all" when the database was emptied ·
+//!            "anything" when it names none of the keys that it may have changed · null · [ … ] for several
 //!   unknown  true, only when the command is none that is known
 //! ```
 
@@ -15,7 +16,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use replication::binlog::{Content, Item, Tail, first_file};
-use replication::{BinlogOffset, Change, Effect, Extent};
+use replication::{BinlogOffset, Change, Effect, Extent, Renames};
 use serde_json::{Value, json};
 
 use super::{Error, base64, quiet};
@@ -29,6 +30,8 @@ pub struct BinlogOptions {
     pub from: Option<BinlogOffset>,
     /// One JSON object per line instead of text.
     pub json: bool,
+    /// The commands that the server knows by other names.
+    pub renames: Renames,
 }
 
 /// Writes the items of a log up to where it ends now.
@@ -48,17 +51,18 @@ fn write_binlog(options: &BinlogOptions, out: &mut dyn Write) -> Result<(), Erro
     let mut tail = Tail::open(&options.dir, from)?;
     while let Some(item) = tail.next()? {
         match options.json {
-            true => writeln!(out, "{}", json_item(&item))?,
-            false => text_item(&item, out)?,
+            true => writeln!(out, "{}", json_item(&item, &options.renames))?,
+            false => text_item(&item, &options.renames, out)?,
         }
     }
     Ok(out.flush()?)
 }
 
-fn json_item(item: &Item) -> Value {
+fn json_item(item: &Item, renames: &Renames) -> Value {
     let encoded = |bytes: &Bytes| base64(bytes).to_string();
     let change = |change: &Change| match change {
         Change::All => json!("all"),
+        Change::Anything => json!("anything"),
         Change::Key { key, extent: Extent::Whole | Extent::Value { .. } | Extent::Steps(_) } => {
             json!({ "key": encoded(key) })
         }
@@ -71,7 +75,7 @@ fn json_item(item: &Item) -> Value {
             json!({ "key": encoded(key), "elements": elements })
         }
     };
-    let (changes, unknown) = changes(item);
+    let (changes, unknown) = changes(item, renames);
     let mut line = json!({
         "start": item.start.to_string(),
         "offset": item.end.to_string(),
@@ -90,7 +94,7 @@ fn json_item(item: &Item) -> Value {
     line
 }
 
-fn text_item(item: &Item, out: &mut dyn Write) -> io::Result<()> {
+fn text_item(item: &Item, renames: &Renames, out: &mut dyn Write) -> io::Result<()> {
     let time = UNIX_EPOCH + Duration::from_secs(item.time.0.into());
     let time = humantime::format_rfc3339_seconds(time);
     write!(out, "{:<14} {time} #{:<8}", item.end.to_string(), item.logic_id)?;
@@ -102,7 +106,7 @@ fn text_item(item: &Item, out: &mut dyn Write) -> io::Result<()> {
         }
         Content::Padding => out.write_all(b" (padding)")?,
     }
-    let (changes, unknown) = changes(item);
+    let (changes, unknown) = changes(item, renames);
     out.write_all(if unknown { b"  -> unknown," } else { b"  ->" })?;
     if changes.is_empty() {
         out.write_all(b" nothing")?;
@@ -110,6 +114,7 @@ fn text_item(item: &Item, out: &mut dyn Write) -> io::Result<()> {
     for change in &changes {
         match change {
             Change::All => out.write_all(b" everything")?,
+            Change::Anything => out.write_all(b" anything")?,
             Change::Key { key, extent: Extent::Whole | Extent::Value { .. } | Extent::Steps(_) } => {
                 write!(out, " {}", shortened(key))?;
             }
@@ -132,8 +137,8 @@ fn arguments(item: &Item) -> &[Bytes] {
 }
 
 /// Where to look again, and whether that is a guess.
-fn changes(item: &Item) -> (Vec<Change>, bool) {
-    match Effect::of_item(item) {
+fn changes(item: &Item, renames: &Renames) -> (Vec<Change>, bool) {
+    match Effect::of_item(item, renames) {
         Effect::Ignored => (Vec::new(), false),
         Effect::Changes(changes) => (changes, false),
         Effect::Unknown(changes) => (changes, true),
@@ -159,7 +164,7 @@ mod tests {
     use super::*;
 
     fn options(from: Option<BinlogOffset>, json: bool) -> BinlogOptions {
-        BinlogOptions { dir: fixtures().join("log/log_db0"), from, json }
+        BinlogOptions { dir: fixtures().join("log/log_db0"), from, json, renames: Renames::default() }
     }
 
     fn shown(options: &BinlogOptions) -> String {

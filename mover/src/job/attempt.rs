@@ -145,7 +145,10 @@ impl<'a> Attempt<'a> {
             .extend(verify.findings.iter().filter(|finding| !findings.contains(finding)).cloned().collect::<Vec<_>>());
         Ok(Report {
             changes: follower.changes(),
-            unknown_commands: follower.unknown(),
+            source: Some(plan.source.identity().clone()),
+            target: Some(plan.target.identity().clone()),
+            unknown_commands: job.unknown.total(),
+            unknown: job.unknown.first(),
             fence_ms,
             verify,
             held: health.throttle().report(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use replication::{SlotCount, SlotSet};
+use replication::{Renames, SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::{Endpoint, Password};
@@ -207,6 +207,19 @@ impl<S, T, R> JobBuilder<S, T, R> {
         self
     }
 
+    /// The commands that the Pikas of the move know by other names (`rename-command` of `pika.conf`): the source, and the
+    /// target if it is a Pika. An entry of a log under a name that is not known costs a new checkpoint.
+    pub fn renames(mut self, renames: Renames) -> Self {
+        self.options.renames = renames;
+        self
+    }
+
+    /// The commands that the target knows by other names: a Redis, or a Pika with another configuration than the source's.
+    pub fn target_renames(mut self, renames: Renames) -> Self {
+        self.options.target_renames = Some(renames);
+        self
+    }
+
     /// The longest that clients are held before they go on at the source; usually 200 ms. `None` sets no end to it, for
     /// a person who switches.
     pub fn max_lock(mut self, cap: impl Into<Option<Duration>>) -> Self {
@@ -344,6 +357,7 @@ mod tests {
             .cleanup(Cleanup::Delete)
             .retry_for(Duration::from_secs(7))
             .work_dir("there")
+            .renames(Renames::new(["CONFIG=cfg".parse().unwrap()]).unwrap())
             .max_lock(Duration::from_millis(50))
             .cutover_group(NonZeroUsize::MAX)
             .cutover_retries(7)
@@ -366,6 +380,8 @@ mod tests {
         assert_eq!(options.hyperloglog, HyperLogLogPolicy::Raw);
         assert_eq!((options.cleanup, options.retry_for), (Cleanup::Delete, Duration::from_secs(7)));
         assert_eq!(options.work_dir, Some(PathBuf::from("there")));
+        assert_eq!([&job.source, &job.target].map(|side| side.names.of("CONFIG")), ["cfg"; 2]);
+        assert_eq!([&job.source, &job.target].map(|side| side.names.are_only_of_pika()), [false, true]);
         let cutover = &options.cutover;
         assert_eq!((cutover.max_lock, cutover.retries), (Some(Duration::from_millis(50)), Some(7)));
         assert_eq!((cutover.group, cutover.postpone_file.clone()), (NonZeroUsize::MAX, Some(PathBuf::from("flag"))));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use replication::binlog::Tail;
+use replication::binlog::{Item, Tail};
 use replication::{BinlogOffset, Change, Effect, Extent, SlotCount, SlotSet};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -32,9 +32,10 @@ use crate::job::reach::Reach;
 use crate::job::readers::{Readers, TICK};
 use crate::job::start::{Done, Start};
 use crate::job::trail::{Stand, Trail};
+use crate::job::unknown::{self, UnknownCommands};
 use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
-use crate::source::{Known, LargeStrings, Node, Reread, Wanted};
+use crate::source::{Known, LargeStrings, Node, Reread, STRONG_REPLICATION, Wanted};
 use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
@@ -60,7 +61,7 @@ pub(super) struct Follower {
     target: Target,
     gate: Gate,
     changes: u64,
-    unknown: u64,
+    unknown: Arc<UnknownCommands>,
     flushed: bool,
     /// The source was flushed while the copy ran: no more of the log is read before the copy has ended and the target was
     /// emptied.
@@ -121,7 +122,7 @@ impl Follower {
             target: plan.target.clone(),
             gate: job.control.gate(),
             changes: 0,
-            unknown: 0,
+            unknown: Arc::clone(&job.unknown),
             flushed: false,
             flush_due: false,
             recent: VecDeque::new(),
@@ -145,11 +146,6 @@ impl Follower {
     /// Changes of our slots so far.
     pub(super) fn changes(&self) -> u64 {
         self.changes
-    }
-
-    /// Commands that were not known so far.
-    pub(super) fn unknown(&self) -> u64 {
-        self.unknown
     }
 
     /// How far it has read.
@@ -448,13 +444,16 @@ impl Follower {
         while self.dirty.size() < full && items < ROUND_ITEMS {
             items += 1;
             let Some(item) = self.tail.next()? else { return Ok((changes, true)) };
-            let (list, known) = match Effect::of_item(&item) {
+            self.check_term(&item)?;
+            let (list, known) = match Effect::of_item(&item, self.source.endpoint().names.renames()) {
                 Effect::Ignored => continue,
                 Effect::Changes(list) => (list, true),
                 Effect::Unknown(list) => (list, false),
             };
+            let changes_before = self.changes;
             for change in list {
                 match change {
+                    Change::Anything => self.pass_unnamed(&item, known)?,
                     Change::All if self.reach.is_some() => {
                         self.flush_due = true;
                         return Ok((changes, false));
@@ -464,7 +463,6 @@ impl Follower {
                     Change::Key { key, extent } if self.slots.contains(self.slot_count.slot_of(&key)) => {
                         changes += 1;
                         self.changes += 1;
-                        self.unknown += u64::from(!known);
                         self.noted.note(&key, &extent, item.start);
                         self.remember(&key);
                         // A checkpoint need not end where it says: what is behind that may be in it already.
@@ -474,6 +472,9 @@ impl Follower {
                     }
                     Change::Key { key, .. } => self.late.look(&key, self.slot_count.slot_of(&key), item.start),
                 }
+            }
+            if !known && self.changes > changes_before {
+                self.unknown.note(&item);
             }
             if items % ITEMS_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
@@ -488,6 +489,28 @@ impl Follower {
             self.recent.pop_front();
         }
         self.recent.push_back(Bytes::copy_from_slice(key));
+    }
+
+    /// Ends the attempt behind an entry after which any key may have another value: only a new checkpoint tells. What
+    /// happens at the source once no slot is followed any more concerns none of ours.
+    ///
+    /// # Errors
+    /// [`Error::Unnamed`].
+    fn pass_unnamed(&self, item: &Item, is_known: bool) -> Result<()> {
+        self.unknown.note_unnamed(item);
+        if self.slots.is_empty() {
+            return Ok(());
+        }
+        let (side, command) = (self.source.endpoint().side, unknown::name_of(item));
+        Err(Error::Unnamed { side, command, offset: item.start, is_known })
+    }
+
+    /// # Errors
+    /// [`Error::Unfit`] for an entry of a node whose log runs ahead of its data.
+    fn check_term(&self, item: &Item) -> Result<()> {
+        let Some((term, offset)) = unknown::has_strong_replication(item) else { return Ok(()) };
+        let what = format!("the entry at {offset} of its log has the term {term}, so it has strong replication");
+        Err(self.source.endpoint().unfit(what, STRONG_REPLICATION))
     }
 
     /// The source was emptied. What is on the line lands first, for it would come back behind the purge. What is in the dirty

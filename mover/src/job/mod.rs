@@ -37,6 +37,7 @@ mod start;
 mod steps;
 mod trail;
 mod undo;
+mod unknown;
 mod unsettled;
 mod updates;
 mod verify;
@@ -50,6 +51,7 @@ pub use options::{Cleanup, CutoverOptions, JobOptions};
 pub use progress::{Phase, Progress, Status};
 pub use report::{FenceReport, Report, RollbackReport, VerifyReport};
 pub use undo::Undo;
+pub use unknown::UnknownCommand;
 pub use updates::Updates;
 #[doc(hidden)]
 pub use verify::verify;
@@ -65,6 +67,7 @@ use crate::Result;
 use crate::endpoint::Endpoint;
 use crate::flow::Control;
 use crate::job::journal::{Course, Entry, Journal};
+use crate::job::unknown::UnknownCommands;
 use crate::routing::RoutingControl;
 use crate::sink::ReceiverOptions;
 
@@ -80,6 +83,7 @@ pub struct Job {
     window: Option<ReverseWindow>,
     /// Who reads the source's log out where its files are not here, as they may be on a way back.
     log_reader: Option<ReceiverOptions>,
+    unknown: Arc<UnknownCommands>,
     /// What undoes a job has none: whoever watches the job watches it as well.
     _watched: Option<Watched>,
 }
@@ -91,8 +95,7 @@ impl Job {
     /// A job that is ready to run.
     pub fn new(source: Endpoint, target: Endpoint, options: JobOptions, routing: Arc<dyn RoutingControl>) -> Self {
         let progress = Arc::new(Progress::new(options.slots.len()));
-        let source = Endpoint { database: options.database, ..source };
-        let target = Endpoint { database: options.database, ..target };
+        let (source, target) = (options.of_source(source), options.of_target(target));
         let control = Control::new();
         control.set_limits(options.limits());
         let journal = Arc::new(Journal::volatile(Course::of(&source, &target, &options)));
@@ -107,6 +110,7 @@ impl Job {
             journal,
             window: None,
             log_reader: None,
+            unknown: Arc::default(),
             _watched: watched,
         }
     }

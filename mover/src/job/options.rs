@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use replication::{SlotCount, SlotSet};
+use replication::{Renames, SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
+use crate::endpoint::Endpoint;
 use crate::flow::{CommandRate, JobLimits, Kindness, Limits, Rate, Speed};
 use crate::job::VerifyMode;
+use crate::names::Names;
 use crate::sink::ReceiverOptions;
 
 /// What to move and how.
@@ -54,6 +56,11 @@ pub struct JobOptions {
     pub retry_for: Duration,
     /// Where checkpoint and spool go; beside the source's dumps and logs when not given.
     pub work_dir: Option<PathBuf>,
+    /// The commands that the Pikas of the move know by other names (`rename-command`): the source, and the target if it is a
+    /// Pika. Logs are read and commands are sent by these.
+    pub renames: Renames,
+    /// The commands that the target knows by other names, where those are others than the source's.
+    pub target_renames: Option<Renames>,
 }
 
 /// What becomes of the moved keys at the source, once every slot is at the target.
@@ -130,7 +137,25 @@ impl JobOptions {
             cleanup: Cleanup::default(),
             retry_for: RETRY_FOR,
             work_dir: None,
+            renames: Renames::default(),
+            target_renames: None,
         }
+    }
+
+    /// The source of a job with these options.
+    pub(super) fn of_source(&self, source: Endpoint) -> Endpoint {
+        let names = if self.renames.is_empty() { source.names } else { Names::new(self.renames.clone()) };
+        Endpoint { database: self.database, names, ..source }
+    }
+
+    /// The target of a job with these options.
+    pub(super) fn of_target(&self, target: Endpoint) -> Endpoint {
+        let names = match &self.target_renames {
+            Some(renames) => Names::new(renames.clone()),
+            None if self.renames.is_empty() => target.names,
+            None => Names::of_pika(self.renames.clone()),
+        };
+        Endpoint { database: self.database, names, ..target }
     }
 
     /// What of it may be changed while the job runs.

@@ -9,6 +9,7 @@ use crate::sink::{Receiver, RemoteLog, Sink, Target};
 use crate::source::{Local, Node};
 use crate::{Error, Result};
 use replication::SlotSet;
+use tracing::info;
 
 /// Both sides, looked at and found fit.
 pub(super) struct Plan {
@@ -24,6 +25,10 @@ impl Plan {
     /// Checks everything that can be known.
     pub(super) async fn make(job: &Job) -> Result<Self> {
         let (source, target) = Self::sides(&job.source, &job.target, &job.options).await?;
+        source.check_writes().await?;
+        target.check_writes().await?;
+        info!("the {} is {}; the {} is {}", job.source.side, source.identity(), job.target.side, target.identity());
+        job.progress.found([source.identity(), target.identity()].map(ToString::to_string));
         let local = job.files(&source).await?;
         let receiver = match &job.options.receiver {
             Some(receiver) => Some(Receiver::connect(receiver.clone(), &target, job.attempt_number()).await?),

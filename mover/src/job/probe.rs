@@ -41,11 +41,11 @@ impl Probe {
         setsockopt(&stream.as_fd(), ReceiveTimestampns, &true)?;
         let mut probe = Self { stream, question: BytesMut::new() };
         if let Some(password) = &endpoint.password {
-            Command::new(["AUTH", password.reveal()].map(str::to_owned)).encode(&mut probe.question);
+            Command::new([endpoint.names.of("AUTH"), password.reveal()].map(str::to_owned)).encode(&mut probe.question);
             probe.answer_time().await?;
             probe.question.clear();
         }
-        Command::new(["EXISTS", NO_KEY].map(str::to_owned)).encode(&mut probe.question);
+        Command::new([endpoint.names.of("EXISTS"), NO_KEY].map(str::to_owned)).encode(&mut probe.question);
         Ok(probe)
     }
 
@@ -152,6 +152,13 @@ mod tests {
     }
 
     fn endpoint(port: u16) -> Endpoint {
-        Endpoint { side: Side::Target, host: "127.0.0.1".to_owned(), port, password: None, database: 0 }
+        Endpoint {
+            side: Side::Target,
+            host: "127.0.0.1".to_owned(),
+            port,
+            password: None,
+            database: 0,
+            names: crate::names::Names::default(),
+        }
     }
 }

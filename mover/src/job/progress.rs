@@ -78,6 +78,7 @@ struct State {
     /// When it was last logged.
     outrun_told: Option<Instant>,
     rates: ChangeRates,
+    sides: Option<[String; 2]>,
 }
 
 /// What whoever watches a job is woken for: its phase is another, or it has ended.
@@ -120,6 +121,8 @@ pub struct Status {
     pub held: Option<Held>,
     /// For how long it was held so far, by what.
     pub held_in_all: Vec<HeldReport>,
+    /// What source and target said they are and were taken for, once they were looked at.
+    pub sides: Option<[String; 2]>,
     /// Why the target gets no closer to the source although it is followed, and since when that is known.
     pub outrun: Option<(String, Duration)>,
     /// Whether it can be rolled back, once that is known.
@@ -174,6 +177,7 @@ impl Progress {
             undo: None,
             outrun_told: None,
             rates: ChangeRates::default(),
+            sides: None,
         };
         Self {
             state: Mutex::new(state),
@@ -207,6 +211,7 @@ impl Progress {
             waiting: so_far(&state.waiting),
             outrun: so_far(&state.outrun),
             undo: state.undo.clone(),
+            sides: state.sides.clone(),
             held: state.throttle.as_ref().and_then(|throttle| throttle.held()),
             held_in_all: state.throttle.as_ref().map(|throttle| throttle.report()).unwrap_or_default(),
         }
@@ -255,6 +260,11 @@ impl Progress {
     /// Says whether it can be rolled back.
     pub(super) fn undo(&self, undo: Option<Undo>) {
         self.lock().undo = undo;
+    }
+
+    /// What both sides are: the one that is left first.
+    pub(super) fn found(&self, sides: [String; 2]) {
+        self.lock().sides = Some(sides);
     }
 
     pub(super) fn expect_keys(&self, keys: u64) {

@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer};
 use crate::flow::HeldReport;
 use crate::job::cutover::Fences;
 use crate::job::journal::State;
-use crate::job::{JobOptions, VerifyMode};
+use crate::job::{JobOptions, UnknownCommand, VerifyMode};
+use crate::source::Identity;
 
 /// What a finished job has done.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -20,8 +21,15 @@ pub struct Report {
     pub copy_seconds: f64,
     /// Changes of these slots that were followed in the log.
     pub changes: u64,
-    /// Commands in the log that were not known; their first key was taken as changed.
+    /// What the source said it is and was taken for; none where nothing was left to be moved.
+    pub source: Option<Identity>,
+    /// The same of the target.
+    pub target: Option<Identity>,
+    /// Entries of the log whose commands were not known, or did not say what they change: their arguments were read again as
+    /// keys, or a new checkpoint was taken.
     pub unknown_commands: u64,
+    /// The first of them, by name.
+    pub unknown: Vec<UnknownCommand>,
     /// How often a collection of more than a few elements that had changed was read whole, not by what had changed.
     pub whole_rereads: u64,
     /// What held the line back, and for how long.
@@ -63,7 +71,10 @@ impl Report {
             bytes: copied.bytes,
             copy_seconds: copied.took.as_secs_f64(),
             changes: 0,
+            source: None,
+            target: None,
             unknown_commands: 0,
+            unknown: Vec::new(),
             whole_rereads: 0,
             held: Vec::new(),
             fence_ms: Fences::after(&state.switched).report(),

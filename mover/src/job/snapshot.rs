@@ -316,6 +316,13 @@ mod tests {
     }
 
     fn endpoint(port: u16) -> Endpoint {
-        Endpoint { side: Side::Source, host: "127.0.0.1".to_owned(), port, password: None, database: 0 }
+        Endpoint {
+            side: Side::Source,
+            host: "127.0.0.1".to_owned(),
+            port,
+            password: None,
+            database: 0,
+            names: crate::names::Names::default(),
+        }
     }
 }

@@ -69,6 +69,7 @@ impl Job {
             journal: Arc::new(self.journal.way_back()),
             window: None,
             log_reader: self.options.receiver.clone(),
+            unknown: Arc::default(),
             _watched: None,
         }
     }

@@ -171,7 +171,9 @@ impl Shared {
     async fn target(&self, database: u32, hyperloglog: HyperLogLogPolicy) -> Result<Target> {
         let endpoint = Endpoint { database, ..self.options.target.clone() };
         // It is never asked for the keys of slots, so the number of slots does not matter.
-        Target::connect(&endpoint, SlotCount::CODIS, hyperloglog).await
+        let target = Target::connect(&endpoint, SlotCount::CODIS, hyperloglog).await?;
+        target.check_writes().await?;
+        Ok(target)
     }
 
     /// The largest batch that is taken, as encoded: two of them and what is beside them fit into the memory.

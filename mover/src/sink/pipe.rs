@@ -74,12 +74,13 @@ impl Pipe {
     }
 
     async fn log_in(&mut self, endpoint: &Endpoint) -> Result<()> {
-        let password = endpoint.password.as_ref().map(|password| ["AUTH".to_owned(), password.reveal().to_owned()]);
+        let password = endpoint.password.as_ref().map(|password| ["AUTH", password.reveal()].map(str::to_owned));
         let database = Some(endpoint.database).filter(|database| *database != 0);
         let select = database.map(|database| ["SELECT".to_owned(), database.to_string()]);
         for command in [password, select].into_iter().flatten() {
             let mut bytes = BytesMut::new();
-            replication::Command::new(command).encode(&mut bytes);
+            let [name, argument] = command;
+            replication::Command::new([endpoint.names.of(&name).to_owned(), argument]).encode(&mut bytes);
             let mut refusal = None;
             let keep = |_, answer: Answer<'_>| {
                 if let Answer::Refused(line) = answer {
@@ -97,6 +98,11 @@ impl Pipe {
 }
 
 impl PipeWriter {
+    /// The name that the server knows the command `name` by.
+    pub(super) fn name_of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.endpoint.names.of(name)
+    }
+
     /// Sends `commands` and consumes them.
     ///
     /// # Errors

@@ -7,13 +7,14 @@ use flume::{Receiver, Sender};
 use replication::{Slot, SlotCount, SlotSet};
 
 use crate::batch::Batch;
-use crate::dialect::{Dialect, HyperLogLogPolicy};
-use crate::endpoint::{Client, Endpoint};
+use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
+use crate::endpoint::{Client, Endpoint, Info};
+use crate::names::{Names, READS};
 use crate::sink::answer::Answer;
 use crate::sink::pipe::{Pipe, PipeReader, PipeWriter};
 use crate::sink::render::{Commands, Expected};
 use crate::sink::{Answers, Outlet, Sink, count};
-use crate::source::check_same;
+use crate::source::{Identity, check_no_raft, check_same};
 use crate::{BoxFuture, Error, Result};
 
 /// A target that has been looked at and found fit.
@@ -23,6 +24,7 @@ pub struct Target {
     pub(super) dialect: Dialect,
     slot_count: SlotCount,
     run: String,
+    identity: Identity,
 }
 
 impl Target {
@@ -32,21 +34,52 @@ impl Target {
     /// [`Error::Connect`](crate::Error::Connect), and [`Error::Unfit`](crate::Error::Unfit) for a replica or an unknown
     /// version.
     pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
-        let mut client = endpoint.connect().await?;
-        let server = client.info("server").await?;
+        let (mut client, server) = connect_by_its_names(endpoint).await?;
         let dialect = Dialect::of(endpoint, &server, hyperloglog)?;
         let run = server.get("run_id").unwrap_or_default().to_owned();
+        let identity = match Identity::of_pika(&server) {
+            Some(Ok(identity)) => identity,
+            _ => Identity::of_redis(&server),
+        };
+        client.check_commands(&READS).await?;
+        client.check_commands(&["CLIENT"]).await?;
         if dialect == Dialect::Pika {
+            client.check_commands(&["ACL"]).await?;
+            check_no_raft(&mut client).await?;
             client.check_user().await?;
         }
         let replication = client.info("replication").await?;
         match replication.get("role") {
-            Some("master") => Ok(Self { client, dialect, slot_count, run }),
+            Some("master") => Ok(Self { client, dialect, slot_count, run, identity }),
             role => Err(endpoint.unfit(
                 format!("its role is {}, not master", role.unwrap_or("unknown")),
                 "name the master of its group as the target",
             )),
         }
+    }
+
+    /// Checks that it can be written to, and that it keeps what is written.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] with the command that it does not know, or for a Redis that deletes keys when its memory is full.
+    pub async fn check_writes(&self) -> Result<()> {
+        let mut client = self.client();
+        let verbs: Vec<&str> =
+            Verb::ALL.into_iter().filter(|verb| self.dialect.allows(*verb)).map(Verb::name).collect();
+        client.check_commands(&verbs).await?;
+        if self.dialect == Dialect::Pika {
+            return Ok(());
+        }
+        if let Some(policy) = evicting_policy(&client.info("memory").await?) {
+            let what = format!("it deletes keys when its memory is full (maxmemory-policy {policy})");
+            return Err(self.endpoint().unfit(what, "say `CONFIG SET maxmemory-policy noeviction` there"));
+        }
+        Ok(())
+    }
+
+    /// What it says it is, and what it was taken for.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// What it understands.
@@ -134,6 +167,28 @@ impl Target {
     }
 }
 
+/// Connects to a server that may be no Pika, whose commands then have their usual names, and asks what it is.
+async fn connect_by_its_names(endpoint: &Endpoint) -> Result<(Client, Info)> {
+    let mut client = endpoint.connect().await?;
+    if !endpoint.names.are_only_of_pika() {
+        let server = client.info("server").await?;
+        return Ok((client, server));
+    }
+    let mut usual = client.clone().named(Names::default());
+    let server = match client.info("server").await {
+        Err(Error::Unfit { .. }) => usual.info("server").await?,
+        server => server?,
+    };
+    let is_pika = server.get("pika_version").is_some();
+    Ok((if is_pika { client } else { usual }, server))
+}
+
+/// The policy by which a Redis deletes keys that nobody asked to be deleted; `None` when it never does.
+fn evicting_policy(memory: &Info) -> Option<&str> {
+    let is_bounded = memory.get("maxmemory").is_some_and(|bytes| bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0));
+    memory.get("maxmemory_policy").filter(|policy| is_bounded && *policy != "noeviction")
+}
+
 /// A bulk connection to a RESP server.
 #[derive(Debug)]
 pub struct RedisSink {
@@ -155,7 +210,7 @@ impl Sink for RedisSink {
         let (reader, writer) = pipe.split();
         // The line bounds what has no answer, and so what stands in here.
         let (unanswered, expected) = flume::unbounded();
-        let outlet = RedisOutlet { writer, commands: Commands::new(dialect), unanswered };
+        let outlet = RedisOutlet { writer, commands: Commands::new(dialect).named(endpoint.names.clone()), unanswered };
         (Box::new(outlet), Box::new(RedisAnswers { endpoint, reader, expected }))
     }
 
@@ -227,3 +282,20 @@ impl Answers for RedisAnswers {
 /// The server has the next batches at hand while it works on one, and not so many that another client's command that comes
 /// in between waits for long.
 const WINDOW: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bounded_redis_with_a_policy_deletes_keys() {
+        let of = |text: &str| evicting_policy(&Info::from_text(text)).map(str::to_owned);
+        let text =
+            |bytes: &str, policy: &str| format!("# Memory\r\nmaxmemory:{bytes}\r\nmaxmemory_policy:{policy}\r\n");
+        assert_eq!(of(&text("1048576", "allkeys-lru")), Some("allkeys-lru".to_owned()));
+        assert_eq!(of(&text("1048576", "volatile-ttl")), Some("volatile-ttl".to_owned()));
+        assert_eq!(of(&text("1048576", "noeviction")), None);
+        assert_eq!(of(&text("0", "allkeys-lru")), None);
+        assert_eq!(of(""), None);
+    }
+}

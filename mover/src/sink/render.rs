@@ -8,6 +8,7 @@ use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
 use crate::batch::{Patch, Steps, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
 use crate::error::Unmovable;
+use crate::names::Names;
 use crate::sink::hyperloglog;
 use crate::sink::rope::Rope;
 
@@ -15,6 +16,7 @@ use crate::sink::rope::Rope;
 #[derive(Debug)]
 pub(super) struct Commands {
     dialect: Dialect,
+    names: Names,
     bytes: Rope,
     expected: Expected,
 }
@@ -39,7 +41,13 @@ impl Expected {
 
 impl Commands {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, bytes: Rope::default(), expected: Expected::default() }
+        Self { dialect, names: Names::default(), bytes: Rope::default(), expected: Expected::default() }
+    }
+
+    /// The same for a target that knows its commands by these names.
+    pub(super) fn named(mut self, names: Names) -> Self {
+        self.names = names;
+        self
     }
 
     /// The target's dialect.
@@ -282,7 +290,11 @@ impl Commands {
         assert!(self.dialect.allows(verb), "{} must never be sent to a {}", verb.name(), self.dialect);
         self.expected.verbs.push(verb);
         self.length(b'*', arguments + 1);
-        self.argument(verb.name().as_bytes());
+        if self.names.renames().is_empty() {
+            return self.argument(verb.name().as_bytes());
+        }
+        let names = self.names.clone();
+        self.argument(names.of(verb.name()).as_bytes());
     }
 
     fn argument(&mut self, argument: &[u8]) {

@@ -115,7 +115,12 @@ impl Local {
     /// The manifest on disk must be the one of the node that answers: a copy of its directory would never grow.
     async fn check_log(&self) -> Result<()> {
         let mut client = self.node.client();
-        let before = self.end()?;
+        let manifest = Manifest::read(&self.layout.log)?;
+        if manifest.term != 0 {
+            let what = format!("its log has the term {}, so it has strong replication", manifest.term);
+            return Err(client.endpoint().unfit(what, STRONG_REPLICATION));
+        }
+        let before = manifest.end;
         let replication = client.info("replication").await?;
         let after = self.end()?;
         let name = format!("db{}", self.node.database());
@@ -197,6 +202,10 @@ pub fn own_dumps(dumps: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     }
     Ok(own)
 }
+
+/// What helps against a log that runs ahead of the data.
+pub(crate) const STRONG_REPLICATION: &str =
+    "name a master with Pika's usual replication: with a strong one the log runs ahead of the data";
 
 const BGSAVE_POLL: Duration = Duration::from_millis(50);
 const BGSAVE_PATIENCE: Duration = Duration::from_secs(5);

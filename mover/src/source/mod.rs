@@ -4,6 +4,7 @@
 mod cut;
 mod elements;
 mod estimate;
+mod identity;
 mod inquiry;
 mod known;
 mod large;
@@ -18,9 +19,12 @@ mod small;
 mod stream;
 mod value;
 
+pub use identity::Identity;
+pub(crate) use identity::check_no_raft;
 pub use known::Known;
 pub use large::LargeStrings;
 pub use layout::{Layout, log_dir};
+pub(crate) use local::STRONG_REPLICATION;
 pub use local::{Local, own_dumps, until_saved};
 pub use node::{Node, check_same};
 pub use page::Strings;

@@ -7,6 +7,8 @@ use replication::SlotCount;
 use snapshot::UnixMillis;
 
 use crate::endpoint::{Client, Endpoint, Info};
+use crate::names::READS;
+use crate::source::identity::{Identity, check_no_raft};
 use crate::{Error, Result};
 
 /// A master that logs what it does.
@@ -16,6 +18,7 @@ pub struct Node {
     info: Info,
     database: u32,
     run: String,
+    identity: Identity,
 }
 
 impl Node {
@@ -27,18 +30,21 @@ impl Node {
     pub async fn connect(endpoint: &Endpoint, slot_count: SlotCount) -> Result<Self> {
         let mut client = endpoint.connect().await?;
         let info = client.info("server").await?;
-        let Some(version) = info.get("pika_version").map(|version| version.trim_start_matches('v').to_owned()) else {
-            return Err(endpoint.unfit("it is no Pika", "name a Pika 4.0 node as the source"));
+        let identity = match Identity::of_pika(&info) {
+            Some(Ok(identity)) => identity,
+            Some(Err((what, help))) => return Err(endpoint.unfit(what, help)),
+            None => return Err(endpoint.unfit("it is no Pika", "name a Pika 4.0 node as the source")),
         };
-        if !version.starts_with("4.0") {
-            return Err(endpoint.unfit(format!("its version {version} has another layout on disk"), "use a Pika 4.0"));
-        }
+        check_transactions(endpoint)?;
+        client.check_commands(&COMMANDS).await?;
+        client.check_commands(&READS).await?;
+        check_no_raft(&mut client).await?;
         client.check_user().await?;
         check_role(&mut client).await?;
         check_settings(&mut client, slot_count).await?;
         check_clock(&mut client).await?;
         let run = info.get("run_id").unwrap_or_default().to_owned();
-        Ok(Self { client, info, database: endpoint.database, run })
+        Ok(Self { client, info, database: endpoint.database, run, identity })
     }
 
     /// A connection for questions.
@@ -52,6 +58,11 @@ impl Node {
     /// [`Error::Connect`](crate::Error::Connect).
     pub async fn another(&self) -> Result<Client> {
         self.client.another().await
+    }
+
+    /// The server.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
     }
 
     /// The process that it is: another one after a restart.
@@ -71,6 +82,19 @@ impl Node {
             return Err(Error::Unlogged { side, address: self.client.endpoint().address() });
         }
         Ok(())
+    }
+
+    /// What it says it is, and what it was taken for.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Checks that a move may change what it must at the node: it deletes moved keys there.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`](crate::Error::Unfit) with the command that it does not know.
+    pub(crate) async fn check_writes(&self) -> Result<()> {
+        self.client().check_commands(&WRITES).await
     }
 
     /// The number of the database that is moved.
@@ -94,6 +118,14 @@ pub async fn check_same(client: &mut Client, run: &str) -> Result<()> {
         return Err(client.endpoint().lost("it was started anew"));
     }
     check_role(client).await
+}
+
+/// A Pika looks for EXEC by its usual name before it ends a transaction, and puts any other command into it.
+fn check_transactions(endpoint: &Endpoint) -> Result<()> {
+    if endpoint.names.of("EXEC") == "EXEC" {
+        return Ok(());
+    }
+    Err(endpoint.unfit("its EXEC is renamed, so no transaction ends", "give EXEC its usual name"))
 }
 
 async fn check_role(client: &mut Client) -> Result<()> {
@@ -143,5 +175,11 @@ async fn check_clock(client: &mut Client) -> Result<()> {
         false => Ok(()),
     }
 }
+
+/// What a source is asked and told besides reads of keys.
+const COMMANDS: [&str; 7] = ["ACL", "BGSAVE", "CONFIG", "ECHO", "EXEC", "MULTI", "TIME"];
+
+/// What changes keys at a source.
+const WRITES: [&str; 2] = ["DEL", "HDEL"];
 
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);

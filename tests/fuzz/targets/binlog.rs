@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use replication::binlog::{Content, Item, Manifest, Reader, Tail, UnixSeconds, Writer, file_path};
-use replication::{BinlogOffset, Command, Effect, Error};
+use replication::{BinlogOffset, Command, Effect, Error, Renames};
 
 pub(crate) fn check(input: &[u8]) {
     let Some((&[low, high, flags], bytes)) = input.split_first_chunk() else { return };
@@ -26,7 +26,7 @@ pub(crate) fn check(input: &[u8]) {
     let (items, is_whole) = read(&dir, start, end, flags & 1 == 1);
     for item in &items {
         // Whatever it is, it has a meaning.
-        let _ = Effect::of_item(item);
+        let _ = Effect::of_item(item, &Renames::default());
     }
     if flags & 1 == 0 {
         manifest(&dir, end);

@@ -63,8 +63,7 @@ impl Verification {
     /// A comparison that is ready to run. Of the options it takes the slots, their number, the database, the limits, the
     /// lanes, the memory, the working directory, how much is compared, and what becomes of HyperLogLogs and corrupt names.
     pub fn new(source: Endpoint, target: Endpoint, options: JobOptions) -> Self {
-        let source = Endpoint { database: options.database, ..source };
-        let target = Endpoint { database: options.database, ..target };
+        let (source, target) = (options.of_source(source), options.of_target(target));
         let control = Control::new();
         control.set_limits(options.limits());
         let progress = Arc::new(Progress::new(options.slots.len()));

@@ -155,12 +155,16 @@ impl<'a> Verify<'a> {
 
     /// Keys that changed since the checkpoint: some of them are not in it.
     async fn logged_keys(&mut self, mut log: Tail, end: BinlogOffset) -> Result<()> {
+        let names = self.job.source.names.clone();
         let mut seen = HashSet::new();
         let mut chunk = Vec::with_capacity(CHUNK_KEYS);
         while log.position() < end {
             let Some(item) = log.next()? else { break };
-            let (Effect::Changes(changes) | Effect::Unknown(changes)) = Effect::of_item(&item) else { continue };
+            let (Effect::Changes(changes) | Effect::Unknown(changes)) = Effect::of_item(&item, names.renames()) else {
+                continue;
+            };
             for change in changes {
+                // The follower has answered what names no key: it has read this part of the log before.
                 let Change::Key { key, .. } = change else { continue };
                 if !self.both.is_wanted(&key) || !seen.insert(KeyHash::of(&key)) {
                     continue;

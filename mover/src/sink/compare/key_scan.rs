@@ -49,7 +49,8 @@ impl KeyScan {
 
     async fn ask(&mut self, cursor: &str) -> Result<()> {
         let mut bytes = BytesMut::new();
-        let command = ["SCAN".to_owned(), cursor.to_owned(), "COUNT".to_owned(), scan_count().to_string()];
+        let name = self.writer.name_of("SCAN").to_owned();
+        let command = [name, cursor.to_owned(), "COUNT".to_owned(), scan_count().to_string()];
         Command::new(command).encode(&mut bytes);
         self.writer.write(&mut bytes).await
     }

@@ -228,21 +228,30 @@ impl Questions {
         assert!(READS.contains(&name), "{name} is no question");
         self.commands += 1;
         self.length(b'*', arguments + 1);
-        self.argument(name.as_bytes());
+        let name = self.writer.name_of(name);
+        put_argument(&mut self.bytes, name.as_bytes());
     }
 
     fn argument(&mut self, argument: &[u8]) {
-        self.length(b'$', argument.len());
-        self.bytes.extend_from_slice(argument);
-        self.bytes.extend_from_slice(b"\r\n");
+        put_argument(&mut self.bytes, argument);
     }
 
     fn length(&mut self, mark: u8, number: usize) {
-        let mut digits = itoa::Buffer::new();
-        self.bytes.extend_from_slice(&[mark]);
-        self.bytes.extend_from_slice(digits.format(number).as_bytes());
-        self.bytes.extend_from_slice(b"\r\n");
+        put_length(&mut self.bytes, mark, number);
     }
+}
+
+fn put_argument(bytes: &mut BytesMut, argument: &[u8]) {
+    put_length(bytes, b'$', argument.len());
+    bytes.extend_from_slice(argument);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn put_length(bytes: &mut BytesMut, mark: u8, number: usize) {
+    let mut digits = itoa::Buffer::new();
+    bytes.extend_from_slice(&[mark]);
+    bytes.extend_from_slice(digits.format(number).as_bytes());
+    bytes.extend_from_slice(b"\r\n");
 }
 
 fn is_string(portion: &Portion) -> bool {
