@@ -80,8 +80,8 @@ impl Session {
     /// Finds the command and checks what can be checked before it is executed.
     fn accept(&self, command: &Command) -> Result<&'static Entry> {
         let entry = Entry::find(command.name()).ok_or_else(|| {
-            let name = String::from_utf8_lossy(command.name()).to_ascii_lowercase();
-            Fault::err(format!("unknown command \"{name}\""))
+            let name = command.name().to_ascii_lowercase();
+            Fault::err([b"unknown command \"", &name[..], b"\""].concat())
         })?;
         let needs_login = self.user.is_none() && self.core.settings.needs_password();
         let is_open = matches!(entry.name, "auth" | "hello" | "quit");

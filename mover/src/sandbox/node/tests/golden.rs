@@ -260,7 +260,7 @@ fn is_same_reply(expected: &Value, reply: &Reply) -> bool {
             expected.len() == items.len() && expected.iter().zip(items).all(|(value, item)| is_same_reply(value, item))
         }
         (Value::Object(object), reply) => match reply {
-            Reply::Error(line) => object.get("error").and_then(Value::as_str) == Some(line),
+            Reply::Error(line) => object.get("error").and_then(Value::as_str).map(str::as_bytes) == Some(line),
             Reply::Status(line) => object.get("b64").and_then(Value::as_str) == Some(&STANDARD.encode(line)),
             Reply::Bulk(bytes) => {
                 let expected = object.get("b64").and_then(Value::as_str).map(unbase64).unwrap_or_default();

@@ -13,7 +13,7 @@ use super::client::Client;
 fn shown(reply: &Reply) -> String {
     match reply {
         Reply::Status(line) => format!("+{line}"),
-        Reply::Error(line) => format!("-{line}"),
+        Reply::Error(line) => format!("-{}", String::from_utf8_lossy(line)),
         Reply::Integer(number) => number.to_string(),
         Reply::Bulk(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
         Reply::Null => "nil".to_owned(),

@@ -18,7 +18,7 @@ async fn node() -> (tempfile::TempDir, Node) {
 
 fn error(reply: &Reply) -> &str {
     match reply {
-        Reply::Error(line) => line,
+        Reply::Error(line) => std::str::from_utf8(line).unwrap(),
         other => panic!("no error: {other:?}"),
     }
 }
