@@ -30,6 +30,8 @@ async fn answers_logs_and_keeps_what_the_real_server_did() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = NodeConfig::new(dir.path());
     config.slotmigrate = true;
+    // The recorded server had none.
+    config.cache = false;
     config.binlog_file_size = 64 << 10;
     let node = Node::adopt(fixtures().join("dump/20261122"), config).await.unwrap();
     let before: Expected = load("expected-at-bgsave.json");
