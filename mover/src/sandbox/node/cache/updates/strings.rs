@@ -89,7 +89,7 @@ pub(in crate::sandbox::node) fn incrbyfloat(cache: &Cache, call: &Call<'_>, _: &
 
 /// APPEND.
 pub(in crate::sandbox::node) fn append(cache: &Cache, call: &Call<'_>, _: &Reply) {
-    string(cache, call, |old| Some([&old[..], &call.args[2][..]].concat().into()));
+    string(cache, call, |old| Some([old, &call.args[2][..]].concat().into()));
 }
 
 /// SETRANGE, of the whole argument where the store stops at a NUL byte.
