@@ -91,6 +91,11 @@ impl Writer {
         self.manifest.logic_id
     }
 
+    /// Gives the items from here on this term, which is zero on an ordinary master.
+    pub fn set_term(&mut self, term: u32) {
+        self.manifest.term = term;
+    }
+
     /// Deletes the oldest files until at most `keep` are left, never the one being written, and gives how many went.
     ///
     /// # Errors

@@ -7,18 +7,21 @@
 //!                                db0_FAILED/     what is left of a dump that failed
 //! ```
 //!
-//! The position in `info` is that of the first entry of the log that is *not* in the dump. The day is that of UTC. As on
+//! The position in `info` is that of the first entry of the log that is *not* in the dump. An inexact dump holds later
+//! writes as well: the lock is released before the files are taken. With strong replication `info` has two more lines, the
+//! term and the index of the last entry. The day is that of UTC. As on
 //! the server, a second dump on the same day deletes the first one before it begins.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use replication::BinlogOffset;
 use snapshot::{Info, UnixMillis};
 
-use super::core::{Core, DATA_DIR, DUMP_DIR};
+use super::core::{Core, DATA_DIR, DUMP_DIR, TERM};
 use super::error::Error;
 
 /// Rings for the task that saves. It must be called within the node's runtime.
@@ -53,14 +56,37 @@ fn save(core: &Core) -> Result<(), Error> {
     remove(&dir)?;
     // Most of the memory goes to disk before the lock, so that clients wait for the rest only.
     core.data.store.flush()?;
-    let end = {
+    let position = {
         let _exclusive = core.database.blocking_write();
-        core.data.store.checkpoint(&dir)?;
-        core.log().end()
+        if !core.has_inexact_dumps {
+            core.data.store.checkpoint(&dir)?;
+        }
+        let log = core.log();
+        (log.end(), log.logic_id())
     };
-    let info = Info { duration: started.elapsed(), host: "127.0.0.1".to_owned(), port: core.port, offset: end };
-    Ok(info.write(&dir)?)
+    if core.has_inexact_dumps {
+        std::thread::sleep(INEXACT_PAUSE);
+        core.data.store.checkpoint(&dir)?;
+    }
+    write_info(core, &dir, started.elapsed(), position)
 }
+
+/// Writes the file that says that the dump is complete. A log that runs ahead of the data adds its term and index.
+fn write_info(core: &Core, dir: &Path, duration: Duration, position: (BinlogOffset, u64)) -> Result<(), Error> {
+    let (offset, index) = position;
+    if core.is_strong() {
+        let BinlogOffset { file, position } = offset;
+        let text = format!("{}s\n127.0.0.1\n{}\n{file}\n{position}\n{TERM}\n{index}\n", duration.as_secs(), core.port);
+        let (path, partial) = (dir.join(Info::FILE), dir.join("info.partial"));
+        fs::write(&partial, text).map_err(Error::io("write", &partial))?;
+        return fs::rename(&partial, &path).map_err(Error::io("rename", &partial));
+    }
+    let info = Info { duration, host: "127.0.0.1".to_owned(), port: core.port, offset };
+    Ok(info.write(dir)?)
+}
+
+/// How long writes go on between the position and the files of an inexact dump.
+const INEXACT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Gives an incomplete dump the name that says so.
 fn mark_failed(core: &Core) {

@@ -39,19 +39,29 @@ pub(super) fn getbit(call: &Call<'_>) -> Answer {
 
 /// BITCOUNT, of all or of a range of bytes.
 pub(super) fn bitcount(call: &Call<'_>) -> Answer {
-    let range = match call.args.len() {
-        2 => None,
-        4 => Some((call.integer(2)?, call.integer(3)?)),
-        _ => return Err(Fault::SYNTAX),
-    };
+    let range = count_range(call)?;
     let value = call.data().string(call.key(), call.now)?.map_or_else(Bytes::new, |string| string.value);
+    Ok(Reply::count(count(&value, range)).into())
+}
+
+/// The first and last byte that BITCOUNT is for, if not for all.
+pub(super) fn count_range(call: &Call<'_>) -> Result<Option<(i64, i64)>> {
+    match call.args.len() {
+        2 => Ok(None),
+        4 => Ok(Some((call.integer(2)?, call.integer(3)?))),
+        _ => Err(Fault::SYNTAX),
+    }
+}
+
+/// How many bits are set in a range of bytes.
+pub(super) fn count(value: &[u8], range: Option<(i64, i64)>) -> usize {
     let size = value.len() as i64;
     let (start, end) = range.map_or((0, size - 1), |(start, end)| {
         let from_end = |index: i64| if index < 0 { size.saturating_add(index).max(0) } else { index };
         (from_end(start), from_end(end).min(size - 1))
     });
     let part = if start > end { &[] } else { &value[start as usize..=end as usize] };
-    Ok(Reply::count(part.iter().map(|byte| byte.count_ones() as usize).sum()).into())
+    part.iter().map(|byte| byte.count_ones() as usize).sum()
 }
 
 /// BITPOS, of all, of what follows a byte, or of a range of bytes.

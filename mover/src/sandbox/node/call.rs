@@ -19,12 +19,14 @@ pub(super) struct Call<'a> {
     pub(super) args: &'a [Bytes],
     /// The time of the command.
     pub(super) now: UnixMillis,
+    /// The rows it reads, and writes unless it is only rehearsed.
+    pub(super) rows: &'a Data,
 }
 
 impl<'a> Call<'a> {
     /// The rows of the node.
     pub(super) fn data(&self) -> &'a Data {
-        &self.core.data
+        self.rows
     }
 
     /// The argument behind the name.

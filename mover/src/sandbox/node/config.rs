@@ -24,6 +24,15 @@ pub struct NodeConfig {
     pub dump_prefix: String,
     /// What `CONFIG GET slotmigrate` says. The slot index itself is never kept.
     pub slotmigrate: bool,
+    /// Whether the read cache is on at the start (`cache-model : 1`), with all types of the sample configuration.
+    pub cache: bool,
+    /// Commands with other names (`rename-command`): the old name and the new one, applied in this order.
+    pub rename: Vec<(String, String)>,
+    /// Whether dumps are cut as newer builds do: the position is read first, and the files hold later writes than that.
+    pub inexact_dumps: bool,
+    /// Whether an entry is logged a moment before its change is made, and under a term, as with `slaveof ... strong` of
+    /// newer builds.
+    pub strong_replication: bool,
 }
 
 impl NodeConfig {
@@ -39,6 +48,10 @@ impl NodeConfig {
             expire_logs_nums: 10,
             dump_prefix: String::new(),
             slotmigrate: false,
+            cache: true,
+            rename: Vec::new(),
+            inexact_dumps: false,
+            strong_replication: false,
         }
     }
 }

@@ -6,19 +6,21 @@
 //! ```
 //!
 //! As on the server, an entry is appended after its change is made and while the key is still locked. So for one key the
-//! order of the log is the order of the changes. BGSAVE takes the lock of the database exclusively: at that moment the
+//! order of the log is the order of the changes. With strong replication, what a command will log is found out without
+//! making the change, appended, and only then is the change made: who reads the log and asks at once gets what was before. BGSAVE takes the lock of the database exclusively: at that moment the
 //! log holds what the store holds, no more and no less.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use replication::Command;
 use replication::binlog::{UnixSeconds, Writer};
 use tokio::sync::{Notify, RwLock};
 
+use super::cache::Cache;
 use super::call::{Call, Done, Logged};
 use super::clients::Clients;
 use super::clock::Clock;
@@ -30,6 +32,7 @@ use super::error::Error;
 use super::fault::{Fault, Result};
 use super::keyspace::Keyspace;
 use super::locks::RecordLocks;
+use super::names::Names;
 use super::reply::Reply;
 use super::settings::Settings;
 use super::watches::Watches;
@@ -37,6 +40,8 @@ use super::watches::Watches;
 /// Everything that the sessions of a node share.
 pub(super) struct Core {
     pub(super) data: Data,
+    pub(super) cache: Cache,
+    pub(super) names: Names,
     pub(super) settings: Settings,
     pub(super) cursors: Cursors,
     pub(super) watches: Watches,
@@ -57,11 +62,23 @@ pub(super) struct Core {
     pub(super) dir: PathBuf,
     /// The port it is reached at.
     pub(super) port: u16,
+    /// Whether the files of a dump are taken after its position was.
+    pub(super) has_inexact_dumps: bool,
     /// Another one at each start.
     pub(super) run_id: u128,
     pub(super) clients: Clients,
     locks: RecordLocks,
     log: Mutex<Writer>,
+    /// Only with strong replication.
+    ahead: Option<Ahead>,
+}
+
+/// What a log takes that runs ahead of the data.
+struct Ahead {
+    /// The rows for finding out what a write will log.
+    rehearsal: Data,
+    /// Held by plain reads and while a change is made, but not while it is only logged: reads then see what was before.
+    reads: RecordLocks,
 }
 
 /// Counts for INFO.
@@ -76,9 +93,16 @@ impl Core {
     /// Opens the data and the log in the folder of the configuration.
     pub(super) fn open(config: &NodeConfig, port: u16) -> Result<Self, Error> {
         let store = snapshot::Store::open(config.dir.join(DATA_DIR), config.instances)?;
-        let log = Writer::open(config.dir.join(LOG_DIR), config.binlog_file_size)?;
+        let mut log = Writer::open(config.dir.join(LOG_DIR), config.binlog_file_size)?;
+        if config.strong_replication {
+            log.set_term(TERM);
+        }
+        let data = Data::new(store, config.slot_count);
         Ok(Self {
-            data: Data::new(store, config.slot_count),
+            ahead: config.strong_replication.then(|| Ahead { rehearsal: data.rehearsal(), reads: RecordLocks::new() }),
+            data,
+            cache: Cache::new(config.cache),
+            names: Names::new(&config.rename)?,
             settings: Settings::new(config),
             cursors: Cursors::new(),
             watches: Watches::default(),
@@ -97,6 +121,7 @@ impl Core {
             last_save: AtomicU64::new(0),
             dir: config.dir.clone(),
             port,
+            has_inexact_dumps: config.inexact_dumps,
             run_id: rand::random(),
             clients: Clients::default(),
             locks: RecordLocks::new(),
@@ -106,6 +131,9 @@ impl Core {
 
     /// Executes a command. The caller holds the database lock, shared.
     pub(super) fn execute(&self, entry: &Entry, handler: Handler, command: &Command) -> Reply {
+        if let Some(reply) = self.cache.answer(&entry.cache, &self.call(command)) {
+            return reply;
+        }
         if !entry.writes && matches!(entry.keys, Keys::None) {
             return self.execute_locked(entry, handler, command);
         }
@@ -113,36 +141,90 @@ impl Core {
         if entry.writes {
             self.watches.touch(&keys);
         }
-        let _locks = self.locks.lock(&keys);
-        self.execute_locked(entry, handler, command)
-    }
-
-    /// Executes a command whose record locks are held.
-    pub(super) fn execute_locked(&self, entry: &Entry, handler: Handler, command: &Command) -> Reply {
-        let done = handler(&self.call(command));
         match entry.writes {
-            true => self.finish(command, done),
-            false => done.map_or_else(Fault::reply, |done| done.reply),
+            true => {
+                let _locks = self.locks.lock(&keys);
+                self.execute_locked(entry, handler, command)
+            }
+            false => {
+                let _locks = self.locks_of_reads().lock(&keys);
+                self.read_through(entry, handler, command)
+            }
         }
     }
 
-    /// Logs what a write has done, under the locks that it did it under, and gives its answer.
-    pub(super) fn finish(&self, command: &Command, done: Result<Done>) -> Reply {
-        let Done { reply, log } = match done {
-            Ok(done) => done,
-            Err(fault) => return fault.reply(),
+    /// Executes a command whose record locks are held, past the cache.
+    pub(super) fn execute_locked(&self, entry: &Entry, handler: Handler, command: &Command) -> Reply {
+        if entry.writes {
+            return self.change(entry, command, |call| handler(call).map(Some)).unwrap_or(Reply::Null);
+        }
+        let call = self.call(command);
+        let reply = handler(&call).map_or_else(Fault::reply, |done| done.reply);
+        self.cache.update(&entry.cache, &call, &reply);
+        reply
+    }
+
+    /// Executes a read whose locks are held, and fills the cache.
+    fn read_through(&self, entry: &Entry, handler: Handler, command: &Command) -> Reply {
+        let call = self.call(command);
+        match handler(&call) {
+            Ok(done) => {
+                let reply = self.cache.fill(&entry.cache, &call, done.reply);
+                self.cache.update(&entry.cache, &call, &reply);
+                reply
+            }
+            Err(fault) if entry.cache.verbose && self.cache.is_on() => fault.verbose().reply(),
+            Err(fault) => fault.reply(),
+        }
+    }
+
+    /// Makes a change, logs it and repeats it in the cache, under the record locks of its keys; `None` when there is
+    /// nothing to do.
+    pub(super) fn change(
+        &self,
+        entry: &Entry,
+        command: &Command,
+        change: impl Fn(&Call<'_>) -> Result<Option<Done>>,
+    ) -> Option<Reply> {
+        let call = self.call(command);
+        let ahead = self.ahead.as_ref();
+        if let Some(ahead) = ahead {
+            let rehearsed = change(&Call { rows: &ahead.rehearsal, ..call });
+            let logged = rehearsed.and_then(|done| done.map(|done| self.log_done(command, &done)).transpose());
+            match logged {
+                Ok(None) => return None,
+                Ok(Some(true)) => std::thread::sleep(APPLY_PAUSE),
+                Ok(Some(false)) => {}
+                Err(fault) => return Some(fault.reply()),
+            }
+        }
+        let _locks = ahead.map(|ahead| ahead.reads.lock(&entry.keys.of(command.args())));
+        let reply = match change(&call) {
+            Ok(done) => {
+                let done = done?;
+                let logged = if ahead.is_some() { Ok(true) } else { self.log_done(command, &done) };
+                logged.map_or_else(Fault::reply, |_| done.reply)
+            }
+            Err(fault) => fault.reply(),
         };
-        let logged = match &log {
-            Logged::Verbatim if !reply.is_error() => self.append(std::slice::from_ref(command)),
-            Logged::Rewritten(commands) => self.append(commands),
-            Logged::Verbatim | Logged::Nothing => Ok(()),
+        self.cache.update(&entry.cache, &call, &reply);
+        Some(reply)
+    }
+
+    /// Logs what a write has done, and tells whether that was anything.
+    fn log_done(&self, command: &Command, done: &Done) -> Result<bool> {
+        let commands = match &done.log {
+            Logged::Verbatim if !done.reply.is_error() => std::slice::from_ref(command),
+            Logged::Rewritten(commands) => commands,
+            Logged::Verbatim | Logged::Nothing => &[],
         };
-        logged.map_or_else(Fault::reply, |()| reply)
+        self.append(commands)?;
+        Ok(!commands.is_empty())
     }
 
     /// A command about to be executed, at the time of the node's clock.
     pub(super) fn call<'a>(&'a self, command: &'a Command) -> Call<'a> {
-        Call { core: self, args: command.args(), now: self.clock.now() }
+        Call { core: self, args: command.args(), now: self.clock.now(), rows: &self.data }
     }
 
     /// Locks keys against other writers.
@@ -150,13 +232,35 @@ impl Core {
         self.locks.lock(keys)
     }
 
-    /// Empties the database, unless it is being saved. The caller holds its lock exclusively.
-    pub(super) fn flush_unless_saving(&self, is_all: bool) -> Result<()> {
+    /// Empties the database, unless it is being saved, and logs `logged`, if anything. The caller holds the database lock
+    /// exclusively. A FLUSHDB in a transaction, which logs nothing, leaves the cache as it is.
+    pub(super) fn flush_unless_saving(&self, is_all: bool, logged: Option<&Command>) -> Result<()> {
+        let logged = logged.map_or(&[][..], std::slice::from_ref);
         if self.saving.load(Ordering::Acquire) {
             return Err(Fault::err(if is_all { FLUSHALL_REFUSED } else { FLUSHDB_REFUSED }));
         }
         self.watches.touch_all();
-        Ok(self.data.store.delete_all()?)
+        if self.is_strong() {
+            self.append(logged)?;
+            std::thread::sleep(APPLY_PAUSE);
+        }
+        self.data.store.delete_all()?;
+        if is_all || !logged.is_empty() {
+            self.cache.clear();
+        }
+        match self.is_strong() {
+            true => Ok(()),
+            false => self.append(logged),
+        }
+    }
+
+    /// Whether entries are logged before their changes are made.
+    pub(super) fn is_strong(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    fn locks_of_reads(&self) -> &RecordLocks {
+        self.ahead.as_ref().map_or(&self.locks, |ahead| &ahead.reads)
     }
 
     /// Appends to the log, unless it is switched off.
@@ -202,6 +306,12 @@ pub(super) const DATA_DIR: &str = "db/db0";
 pub(super) const LOG_DIR: &str = "log/log_db0";
 /// Where the dumps are, below the folder of a node.
 pub(super) const DUMP_DIR: &str = "dump";
+
+/// The term in the items of a log that runs ahead of the data.
+pub(super) const TERM: u32 = 1;
+
+/// How long an entry is in the log before its change is made, with strong replication.
+const APPLY_PAUSE: Duration = Duration::from_millis(1);
 
 /// The file being written and the ten before it: the server deletes none newer than that.
 const LOG_FILES_MIN: usize = 10;

@@ -5,6 +5,7 @@
 //! Every stream counts as stale for the commands of other types, so those replace a stream that is in use.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use replication::SlotCount;
@@ -18,8 +19,10 @@ use super::fault::{Fault, Result, WrongType};
 
 /// The rows of a node.
 pub(super) struct Data {
-    pub(super) store: Store,
+    pub(super) store: Arc<Store>,
     slots: SlotCount,
+    /// Whether writes are made; if not, they are forgotten.
+    writes: bool,
 }
 
 /// What the column family `default` holds for a key.
@@ -39,7 +42,12 @@ pub(super) struct StringRow {
 
 impl Data {
     pub(super) fn new(store: Store, slots: SlotCount) -> Self {
-        Self { store, slots }
+        Self { store: Arc::new(store), slots, writes: true }
+    }
+
+    /// The same rows, for a command that is only to show what it would do: its writes are forgotten.
+    pub(super) fn rehearsal(&self) -> Self {
+        Self { store: Arc::clone(&self.store), slots: self.slots, writes: false }
     }
 
     /// How many slots there are.
@@ -183,7 +191,10 @@ impl Data {
 
     /// Makes the changes of a batch, all or none.
     pub(super) fn write(&self, batch: Batch<'_>) -> Result<()> {
-        Ok(batch.commit()?)
+        match self.writes {
+            true => Ok(batch.commit()?),
+            false => Ok(()),
+        }
     }
 }
 

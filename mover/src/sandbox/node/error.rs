@@ -30,6 +30,12 @@ pub enum Error {
     /// The binlog could not be opened or written.
     #[error("use the node's binlog")]
     Log(#[from] replication::Error),
+    /// There is no command of the name that is to be renamed.
+    #[error("rename the command {name}: there is none")]
+    NoCommand {
+        /// The old name.
+        name: String,
+    },
     /// There is data where a dump is to be copied to.
     #[error("adopt a dump: {} is there already", path.display())]
     Occupied {

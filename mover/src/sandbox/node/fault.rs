@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a command is answered with an error line.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use super::reply::Reply;
@@ -14,7 +12,7 @@ pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The server says no. The text holds the code word.
-    Refused(Cow<'static, str>),
+    Refused(Bytes),
     /// The key holds another type.
     WrongType(WrongType),
     /// The store failed, or holds what cannot be read.
@@ -35,12 +33,12 @@ impl Fault {
         Self::refused("WRONGTYPE Operation against a key holding the wrong kind of value");
 
     const fn refused(line: &'static str) -> Self {
-        Self::Refused(Cow::Borrowed(line))
+        Self::Refused(Bytes::from_static(line.as_bytes()))
     }
 
     /// An error line of this text, the code word `ERR` put before it.
-    pub(super) fn err(text: impl AsRef<str>) -> Self {
-        Self::Refused(format!("ERR {}", text.as_ref()).into())
+    pub(super) fn err(text: impl AsRef<[u8]>) -> Self {
+        Self::Refused([b"ERR ", text.as_ref()].concat().into())
     }
 
     /// The error line of a command called with the wrong number of arguments.
@@ -94,14 +92,14 @@ pub(super) struct WrongType {
 }
 
 impl WrongType {
-    /// What the server's store says of it.
-    pub(super) fn status(&self) -> String {
+    /// What the server's store says of it, with the raw name of the key.
+    pub(super) fn status(&self) -> Vec<u8> {
         let (expected, got) = match self.expected {
             "zset" | "streams" => ("expected", "got"),
             _ => ("expect", "get"),
         };
-        let key = String::from_utf8_lossy(&self.key);
         let (wanted, found) = (self.expected, self.found);
-        format!("Invalid argument: WRONGTYPE, key: {key}, {expected} type: {wanted}, {got} type: {found}")
+        let types = format!(", {expected} type: {wanted}, {got} type: {found}");
+        [b"Invalid argument: WRONGTYPE, key: ", &self.key[..], types.as_bytes()].concat()
     }
 }

@@ -164,7 +164,8 @@ fn too_big() -> Fault {
     Fault::err("Invalid argument: hash size overflow")
 }
 
-fn live(call: &Call<'_>) -> Result<Option<BaseMeta>> {
+/// The meta row of the hash, if it lives.
+pub(super) fn live(call: &Call<'_>) -> Result<Option<BaseMeta>> {
     call.data().base(call.key(), BaseKind::Hash, call.now)
 }
 
@@ -180,7 +181,8 @@ fn value(call: &Call<'_>, meta: &BaseMeta, field: &[u8]) -> Result<Option<Bytes>
     Ok(row.map(|row| Bytes::copy_from_slice(HashValue::decode(&row).value)))
 }
 
-fn fields(call: &Call<'_>) -> Result<Vec<(Bytes, Bytes)>> {
+/// All fields and values in the order of the fields.
+pub(super) fn fields(call: &Call<'_>) -> Result<Vec<(Bytes, Bytes)>> {
     let Some(meta) = live(call)? else {
         return Ok(Vec::new());
     };

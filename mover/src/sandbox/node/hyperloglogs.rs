@@ -77,21 +77,24 @@ fn merged(call: &Call<'_>) -> Result<Bytes> {
 
 /// The registers of a key, as stored.
 fn stored(call: &Call<'_>, key: &Bytes) -> Result<Option<Bytes>> {
-    let text = String::from_utf8_lossy(key);
     match call.data().row(key)? {
-        Some(Row::String(string)) if !string.hyperloglog => Err(Fault::err(format!(
-            "Invalid argument: WRONGTYPE, key: {text},expect type: hyperloglog get type: string"
-        ))),
+        Some(Row::String(string)) if !string.hyperloglog => {
+            Err(wrong_type(key, ",expect type: hyperloglog get type: string"))
+        }
         Some(Row::String(string)) => {
             let expired = string.expire_at.is_some_and(|at| at < call.now);
             Ok((!expired).then_some(string.value))
         }
-        Some(other) if !other.is_stale(call.now) => Err(Fault::err(format!(
-            "Invalid argument: WRONGTYPE, key: {text}, expect type: hyperloglog get type: {}",
-            other.type_name()
-        ))),
+        Some(other) if !other.is_stale(call.now) => {
+            Err(wrong_type(key, &format!(", expect type: hyperloglog get type: {}", other.type_name())))
+        }
         _ => Ok(None),
     }
+}
+
+/// The error line with the raw name of the key.
+fn wrong_type(key: &[u8], types: &str) -> Fault {
+    Fault::err([b"Invalid argument: WRONGTYPE, key: ", key, types.as_bytes()].concat())
 }
 
 fn put(call: &Call<'_>, key: &[u8], registers: &[u8]) -> Result<()> {

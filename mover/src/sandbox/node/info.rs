@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use super::cache::CacheStats;
 use super::call::{Answer, Call, is_word};
 use super::core::{Core, DATA_DIR, LOG_DIR};
 use super::fault::Fault;
 use super::keyspace;
 use super::reply::Reply;
 
-/// INFO of everything or of one section; nothing of a section that there is not.
+/// INFO of everything or of one section; nothing of a section that there is not. Only `INFO all` tells of the cache.
 pub(super) fn info(call: &Call<'_>) -> Answer {
     let Some(section) = call.args.get(1) else {
-        return Ok(Reply::text(all(call.core)).into());
+        return Ok(Reply::text(all(call.core, |name| name != "cache")).into());
     };
     let is_keyspace = is_word(section, "keyspace");
     if call.args.len() > if is_keyspace { 4 } else { 2 } {
@@ -28,7 +29,7 @@ pub(super) fn info(call: &Call<'_>) -> Answer {
         }
     }
     if is_word(section, "all") {
-        return Ok(Reply::text(all(call.core)).into());
+        return Ok(Reply::text(all(call.core, |_| true)).into());
     }
     let found = SECTIONS.iter().find(|(name, _)| is_word(section, name));
     Ok(Reply::text(found.map_or_else(String::new, |(_, write)| write(call.core))).into())
@@ -36,17 +37,19 @@ pub(super) fn info(call: &Call<'_>) -> Answer {
 
 type Section = (&'static str, fn(&Core) -> String);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("server", server),
     ("data", data),
     ("clients", clients),
     ("stats", stats),
+    ("cache", cache),
     ("replication", replication),
     ("keyspace", keyspace::shown),
 ];
 
-fn all(core: &Core) -> String {
-    SECTIONS.map(|(_, write)| write(core)).join("\r\n")
+fn all(core: &Core, is_wanted: impl Fn(&str) -> bool) -> String {
+    let wanted = SECTIONS.into_iter().filter(|(name, _)| is_wanted(name));
+    wanted.map(|(_, write)| write(core)).collect::<Vec<_>>().join("\r\n")
 }
 
 fn server(core: &Core) -> String {
@@ -105,6 +108,32 @@ fn replication(core: &Core) -> String {
             ("is_eligible_for_master_election", "true".to_owned()),
             ("db0", format!("binlog_offset={} {},safety_purge=none", end.file, end.position)),
             ("slave_repl_offset", behind.to_string()),
+        ],
+    )
+}
+
+fn cache(core: &Core) -> String {
+    if !core.cache.is_on() {
+        return section("Cache", &[("cache_status", "Disable".to_owned())]);
+    }
+    let CacheStats { keys, bytes, hits, misses } = core.cache.stats();
+    let ratio = 100.0 * hits as f64 / (hits + misses).max(1) as f64;
+    section(
+        "Cache",
+        &[
+            ("cache_status", "Ok".to_owned()),
+            ("cache_db_num", "1".to_owned()),
+            ("cache_keys", keys.to_string()),
+            ("cache_memory", bytes.to_string()),
+            ("cache_memory_human", format!("{}M", bytes >> 20)),
+            ("hits", hits.to_string()),
+            ("all_cmds", (hits + misses).to_string()),
+            ("hits_per_sec", "0".to_owned()),
+            ("read_cmd_per_sec", "0".to_owned()),
+            ("hitratio_per_sec", "0%".to_owned()),
+            ("hitratio_all", format!("{ratio:.2}%")),
+            ("load_keys_per_sec", "0".to_owned()),
+            ("waitting_load_keys_num", "0".to_owned()),
         ],
     )
 }

@@ -7,9 +7,10 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use replication::Command;
 use snapshot::format::{Column, Meta, meta_key, split_meta_key};
 
-use super::call::{Answer, Call, is_word};
+use super::call::{Answer, Call, Done, Logged, is_word};
 use super::cursor::Place;
 use super::data::type_name;
 use super::fault::{Fault, Result};
@@ -67,6 +68,49 @@ pub(super) fn scan(call: &Call<'_>) -> Answer {
     let cursor = next.map_or(0, |place| call.core.cursors.remember(place));
     Ok(Reply::Array(vec![Reply::text(cursor.to_string()), Reply::Array(keys)]).into())
 }
+
+/// PKPATTERNMATCHDEL: deletes up to a number of keys that match, and logs a `del` for each. It locks none of them, and
+/// what is cached of them stays.
+pub(super) fn pkpatternmatchdel(call: &Call<'_>) -> Answer {
+    let mut limit = BATCH_MAX;
+    if call.args.len() > 2 {
+        let wanted = call.integer(2)?;
+        limit =
+            usize::try_from(wanted).ok().filter(|limit| (1..=BATCH_MAX).contains(limit)).ok_or(Fault::NOT_INTEGER)?;
+    }
+    let mut doomed = Vec::new();
+    for instance in 0..call.data().store.instances() {
+        let mut fault = Ok(());
+        call.data().store.scan_from(instance, Column::Default, &[], |row, value| {
+            if doomed.len() == limit {
+                return ControlFlow::Break(());
+            }
+            match matching(call, &call.args[1], row, value) {
+                Ok(key) => doomed.extend(key),
+                Err(error) => fault = Err(error),
+            }
+            if fault.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        fault?;
+    }
+    for key in &doomed {
+        call.data().delete(key, call.now)?;
+    }
+    let reply = Reply::count(doomed.len());
+    let log = doomed.into_iter().map(|key| Command::new([Bytes::from_static(b"del"), key])).collect();
+    Ok(Done::logged(reply, Logged::Rewritten(log)))
+}
+
+/// The key of a row, if it matches and lives.
+fn matching(call: &Call<'_>, pattern: &[u8], row: &[u8], value: &[u8]) -> Result<Option<Bytes>> {
+    let key = split_meta_key(row)?.unescaped();
+    let meta = Meta::decode(value)?;
+    let is_wanted = glob::matches(pattern, &key) && !meta.is_empty() && !meta.is_expired(call.now);
+    Ok(is_wanted.then(|| Bytes::copy_from_slice(&key)))
+}
+
+/// The server deletes no more at a time.
+const BATCH_MAX: usize = 100;
 
 /// The types in the server's order, by the names that TYPE gives them.
 const TYPES: [&str; 6] = ["string", "hash", "set", "list", "zset", "streams"];

@@ -311,6 +311,25 @@ fn range(meta: &ListMeta, start: i64, stop: i64) -> Range<u64> {
     if start < end { start..end } else { 0..0 }
 }
 
+/// All elements from head to tail.
+pub(super) fn all(call: &Call<'_>, meta: &ListMeta) -> Result<Vec<Bytes>> {
+    elements(call, meta, inside(meta))
+}
+
+/// The place of an element among `length`, counted from the head, or backwards from the tail.
+pub(super) fn place_in(length: usize, index: i64) -> Option<usize> {
+    let from = if index >= 0 { 0 } else { length as i64 };
+    usize::try_from(from.saturating_add(index)).ok().filter(|&place| place < length)
+}
+
+/// The places from one to another, both included, among `length`.
+pub(super) fn places(length: usize, start: i64, stop: i64) -> Range<usize> {
+    let from_end = |index: i64| if index < 0 { index.saturating_add(length as i64) } else { index };
+    let start = usize::try_from(from_end(start).max(0)).unwrap_or(usize::MAX);
+    let end = usize::try_from(from_end(stop).saturating_add(1)).unwrap_or(0).min(length);
+    if start < end { start..end } else { 0..0 }
+}
+
 fn elements(call: &Call<'_>, meta: &ListMeta, range: Range<u64>) -> Result<Vec<Bytes>> {
     elements_of(call, call.key(), meta, range)
 }

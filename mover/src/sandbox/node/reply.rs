@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a node answers, in RESP2.
 
-use std::borrow::Cow;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// One answer.
@@ -10,8 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub(super) enum Reply {
     /// A status line.
     Status(&'static str),
-    /// An error line, its code word included.
-    Error(Cow<'static, str>),
+    /// An error line, its code word included. It may quote a key, line breaks and all, as the server does.
+    Error(Bytes),
     /// A number.
     Integer(i64),
     /// A string of bytes.
@@ -29,6 +27,7 @@ impl Reply {
     pub(super) const OK: Self = Self::Status("OK");
 
     /// A string.
+    #[cfg(test)]
     pub(super) fn bulk(bytes: impl Into<Bytes>) -> Self {
         Self::Bulk(bytes.into())
     }
@@ -54,8 +53,8 @@ impl Reply {
     }
 
     /// An error line of this text, the code word `ERR` put before it.
-    pub(super) fn err(text: impl AsRef<str>) -> Self {
-        Self::Error(format!("ERR {}", text.as_ref()).into())
+    pub(super) fn err(text: impl AsRef<[u8]>) -> Self {
+        Self::Error([b"ERR ", text.as_ref()].concat().into())
     }
 
     /// Whether it is an error.
@@ -67,8 +66,8 @@ impl Reply {
     pub(super) fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Status(text) => put_line(out, b'+', text.as_bytes()),
-            // Pika puts raw keys into error lines, and a line break in one would break the protocol.
-            Self::Error(text) => put_line(out, b'-', text.replace(['\r', '\n'], " ").as_bytes()),
+            // As on the server, a line break in a quoted key breaks the protocol.
+            Self::Error(text) => put_line(out, b'-', text),
             Self::Integer(number) => put_line(out, b':', number.to_string().as_bytes()),
             Self::Bulk(bytes) => {
                 put_line(out, b'$', bytes.len().to_string().as_bytes());
@@ -107,6 +106,6 @@ mod tests {
         ]);
         let mut out = BytesMut::new();
         reply.encode(&mut out);
-        assert_eq!(out, "*6\r\n+OK\r\n:-2\r\n$4\r\na\r\nb\r\n$-1\r\n*-1\r\n-ERR bad  key\r\n");
+        assert_eq!(out, "*6\r\n+OK\r\n:-2\r\n$4\r\na\r\nb\r\n$-1\r\n*-1\r\n-ERR bad\r\nkey\r\n");
     }
 }

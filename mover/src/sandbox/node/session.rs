@@ -45,6 +45,7 @@ pub(super) enum Step {
 
 /// A BLPOP or BRPOP that found nothing.
 pub(super) struct Wait {
+    entry: &'static Entry,
     command: Command,
     end: End,
     deadline: Option<Instant>,
@@ -79,9 +80,9 @@ impl Session {
 
     /// Finds the command and checks what can be checked before it is executed.
     fn accept(&self, command: &Command) -> Result<&'static Entry> {
-        let entry = Entry::find(command.name()).ok_or_else(|| {
-            let name = String::from_utf8_lossy(command.name()).to_ascii_lowercase();
-            Fault::err(format!("unknown command \"{name}\""))
+        let entry = self.core.names.find(command.name()).ok_or_else(|| {
+            let name = command.name().to_ascii_lowercase();
+            Fault::err([b"unknown command \"", &name[..], b"\""].concat())
         })?;
         let needs_login = self.user.is_none() && self.core.settings.needs_password();
         let is_open = matches!(entry.name, "auth" | "hello" | "quit");
@@ -112,7 +113,7 @@ impl Session {
                 done.unwrap_or_else(|error| Reply::err(format!("the command failed: {error}")))
             }
             Run::Flush => self.flush(entry, command).await,
-            Run::Pop(end) => return self.pop(end, command).await,
+            Run::Pop(end) => return self.pop(entry, end, command).await,
             Run::Session(SessionCommand::Exec) => self.exec().await,
             Run::Session(about) => self.about(about, command.args()).unwrap_or_else(Fault::reply),
         })
@@ -134,9 +135,8 @@ impl Session {
         }
         let flush = move || {
             let _exclusive = core.database.blocking_write();
-            core.flush_unless_saving(is_all)?;
             let logged = if is_all { Command::new(["flushdb"]) } else { command };
-            core.append(&[logged])
+            core.flush_unless_saving(is_all, Some(&logged))
         };
         match tokio::task::spawn_blocking(flush).await {
             Ok(done) => done.map_or_else(Fault::reply, |()| Reply::OK),
@@ -144,12 +144,12 @@ impl Session {
         }
     }
 
-    async fn pop(&self, end: End, command: &Command) -> Step {
+    async fn pop(&self, entry: &'static Entry, end: End, command: &Command) -> Step {
         let deadline = match wait_time(command) {
             Ok(time) => time.map(|time| Instant::now() + time),
             Err(fault) => return Step::Answer(fault.reply()),
         };
-        let wait = Wait { command: command.clone(), end, deadline };
+        let wait = Wait { entry, command: command.clone(), end, deadline };
         match wait.attempt(&self.core).await {
             Some(reply) => Step::Answer(reply),
             None => Step::Wait(wait),
@@ -295,23 +295,20 @@ impl Wait {
     /// Takes an element, if there is one.
     async fn attempt(&self, core: &Core) -> Option<Reply> {
         let _shared = core.database.read().await;
-        pop_now(core, self.end, &self.command, true)
+        pop_now(core, self.entry, self.end, &self.command, true)
     }
 }
 
 /// Takes an element off the first of the lists that has one; `locks` says whether their locks are still to be taken.
-pub(super) fn pop_now(core: &Core, end: End, command: &Command, locks: bool) -> Option<Reply> {
+pub(super) fn pop_now(core: &Core, entry: &Entry, end: End, command: &Command, locks: bool) -> Option<Reply> {
     let args = command.args();
     let keys = &args[1..args.len() - 1];
     let _locks = locks.then(|| core.lock(&keys.iter().collect::<Vec<_>>()));
-    match pop_first(&core.call(command), keys, end) {
-        Ok(None) => None,
-        Ok(Some(done)) => {
-            core.watches.touch(&keys.iter().collect::<Vec<_>>());
-            Some(core.finish(command, Ok(done)))
-        }
-        Err(fault) => Some(fault.reply()),
+    let reply = core.change(entry, command, |call| pop_first(call, keys, end))?;
+    if !reply.is_error() {
+        core.watches.touch(&keys.iter().collect::<Vec<_>>());
     }
+    Some(reply)
 }
 
 /// How long a BLPOP or BRPOP waits; none is for ever.

@@ -98,14 +98,23 @@ pub(super) fn sismember(call: &Call<'_>) -> Answer {
 
 /// SRANDMEMBER; a negative count may give a member more than once.
 pub(super) fn srandmember(call: &Call<'_>) -> Answer {
-    let count = match call.args.len() {
-        2 => None,
-        3 => Some(call.integer(2)?),
-        _ => return Err(Fault::wrong_number("srandmember")),
-    };
-    let mut all = members_of(call, call.key())?;
+    let count = random_count(call)?;
+    Ok(chosen(members_of(call, call.key())?, count).into())
+}
+
+/// How many members SRANDMEMBER is to choose; none is one, and not in an array.
+pub(super) fn random_count(call: &Call<'_>) -> Result<Option<i64>> {
+    match call.args.len() {
+        2 => Ok(None),
+        3 => Ok(Some(call.integer(2)?)),
+        _ => Err(Fault::wrong_number("srandmember")),
+    }
+}
+
+/// The answer of SRANDMEMBER of these members.
+pub(super) fn chosen(mut all: Vec<Bytes>, count: Option<i64>) -> Reply {
     let some = |all: &[Bytes]| all[rand::random_range(0..all.len())].clone();
-    Ok(match count {
+    match count {
         _ if all.is_empty() => Reply::Array(Vec::new()),
         None => Reply::Bulk(some(&all)),
         Some(count @ ..0) => {
@@ -122,7 +131,6 @@ pub(super) fn srandmember(call: &Call<'_>) -> Answer {
             Reply::bulks(all)
         }
     }
-    .into())
 }
 
 /// SSCAN, which gives the long error line for a wrong type.
@@ -304,7 +312,8 @@ fn members_of(call: &Call<'_>, key: &Bytes) -> Result<Vec<Bytes>> {
     }
 }
 
-fn members(call: &Call<'_>, key: &[u8], meta: &BaseMeta) -> Result<Vec<Bytes>> {
+/// The members of a set.
+pub(super) fn members(call: &Call<'_>, key: &[u8], meta: &BaseMeta) -> Result<Vec<Bytes>> {
     let mut members = Vec::new();
     call.data().scan(key, Column::Set, meta.version, None, |row, _| {
         members.push(Bytes::copy_from_slice(DataKey::decode(row)?.element));

@@ -107,7 +107,7 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("replication-id", ""),
     ("cache-num", "1"),
     ("cache-model", "0"),
-    ("cache-type", ""),
+    ("cache-type", "string,set,zset,list,hash,bit"),
     ("zset-cache-start-direction", "0"),
     ("zset-cache-field-num-per-key", "512"),
     ("cache-maxmemory", "10737418240"),

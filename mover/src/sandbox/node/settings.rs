@@ -117,6 +117,7 @@ impl Settings {
             "write-binlog" => yes_no(values.write_binlog).to_owned(),
             "slotmigrate" => yes_no(values.slotmigrate).to_owned(),
             "binlog-file-size" => self.binlog_file_size.to_string(),
+            "cache-model" => u8::from(core.cache.is_on()).to_string(),
             "default-slot-num" => core.data.slots().to_string(),
             _ => return None,
         })
@@ -139,7 +140,10 @@ pub(super) fn config(call: &Call<'_>) -> Answer {
             [star] if star.as_ref() == b"*" => Ok(Reply::Array(SETTABLE.map(Reply::text).to_vec()).into()),
             [name, value] => {
                 let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-                call.core.settings.set(&text(name).to_ascii_lowercase(), &text(value))?;
+                match text(name).to_ascii_lowercase().as_str() {
+                    "cache-model" => call.core.cache.switch(cache_model(&text(value))?),
+                    name => call.core.settings.set(name, &text(value))?,
+                }
                 Ok(Reply::OK.into())
             }
             _ => wrong_number("set"),
@@ -166,6 +170,16 @@ fn get(call: &Call<'_>) -> Reply {
     )
 }
 
+/// Whether `cache-model` of this value is a cache.
+fn cache_model(value: &str) -> Result<bool, Fault> {
+    match number::integer(value.as_bytes()) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(2..) => Err(Fault::err("Invalid cache model")),
+        _ => Err(Fault::err(format!("Invalid argument {value} for CONFIG SET 'cache-model'"))),
+    }
+}
+
 fn yes_or_no(value: &str) -> Option<bool> {
     match value {
         "yes" => Some(true),
@@ -179,7 +193,7 @@ fn yes_no(value: bool) -> &'static str {
 }
 
 /// What CONFIG SET takes.
-const SETTABLE: [&str; 7] = [
+const SETTABLE: [&str; 8] = [
     "requirepass",
     "slotmigrate",
     "dump-prefix",
@@ -187,4 +201,5 @@ const SETTABLE: [&str; 7] = [
     "expire-logs-days",
     "expire-logs-nums",
     "write-binlog",
+    "cache-model",
 ];

@@ -27,7 +27,7 @@ pub(super) fn xadd(call: &Call<'_>) -> Answer {
     }
     let failed = |fault| match fault {
         Fault::WrongType(wrong) => {
-            Fault::err(format!("Corruption: error from XADD, get stream meta failed: {}", wrong.status()))
+            Fault::err([b"Corruption: error from XADD, get stream meta failed: ", &wrong.status()[..]].concat())
         }
         other => other,
     };

@@ -12,7 +12,7 @@ use super::number::{self, SumError};
 use super::reply::Reply;
 
 /// When a SET applies.
-enum Condition {
+pub(super) enum Condition {
     Always,
     IfAbsent,
     IfPresent,
@@ -62,7 +62,8 @@ pub(super) fn set(call: &Call<'_>) -> Answer {
     }
 }
 
-fn set_options(call: &Call<'_>) -> Result<(Condition, Option<i64>)> {
+/// The condition of a SET and the milliseconds it is for.
+pub(super) fn set_options(call: &Call<'_>) -> Result<(Condition, Option<i64>)> {
     let mut condition = Condition::Always;
     let mut ttl = None;
     let mut options = call.args[3..].iter();
@@ -257,15 +258,19 @@ pub(super) fn strlen(call: &Call<'_>) -> Answer {
 pub(super) fn getrange(call: &Call<'_>) -> Answer {
     let (start, end) = (call.integer(2)?, call.integer(3)?);
     let value = call.data().string(call.key(), call.now)?.map_or_else(Bytes::new, |string| string.value);
+    Ok(Reply::Bulk(part(&value, start, end)).into())
+}
+
+/// The bytes of a value from one place to another, both included.
+pub(super) fn part(value: &Bytes, start: i64, end: i64) -> Bytes {
     let size = value.len() as i64;
     let from_end = |index: i64| if index < 0 { size.saturating_add(index) } else { index };
     let (start, end) = (from_end(start), from_end(end));
     if start > size - 1 || (start != 0 && (start > end || end < 0)) {
-        return Ok(Reply::bulk("").into());
+        return Bytes::new();
     }
     let (start, end) = (start.max(0), end.clamp(0, size - 1));
-    let part = if start > end { Bytes::new() } else { value.slice(start as usize..=end as usize) };
-    Ok(Reply::Bulk(part).into())
+    if start > end { Bytes::new() } else { value.slice(start as usize..=end as usize) }
 }
 
 /// SETRANGE, which writes only what stands before the first NUL byte of the value but clears the place of all of it.

@@ -116,10 +116,10 @@ impl Session {
             replies.push(match entry.run {
                 Run::Now(handler) | Run::Slowly(handler) => core.execute_locked(entry, handler, command),
                 Run::Flush => {
-                    let flushed = core.flush_unless_saving(entry.name == "flushall");
+                    let flushed = core.flush_unless_saving(entry.name == "flushall", None);
                     flushed.map_or_else(Fault::reply, |()| Reply::OK)
                 }
-                Run::Pop(end) => pop_now(core, end, command, false).unwrap_or(Reply::NullArray),
+                Run::Pop(end) => pop_now(core, entry, end, command, false).unwrap_or(Reply::NullArray),
                 Run::Session(about) => self.about(about, command.args()).unwrap_or_else(Fault::reply),
             });
         }

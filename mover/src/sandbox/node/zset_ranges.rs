@@ -192,7 +192,7 @@ pub(super) struct ScoreRange {
 
 impl ScoreRange {
     /// Infinite bounds stand for the greatest finite numbers, as on the server.
-    fn parse(min: &[u8], max: &[u8]) -> Result<Self> {
+    pub(super) fn parse(min: &[u8], max: &[u8]) -> Result<Self> {
         let bound = |text: &[u8]| {
             let (included, text) = text.strip_prefix(b"(").map_or((true, text), |text| (false, text));
             let score = match text {
@@ -206,11 +206,12 @@ impl ScoreRange {
         Ok(Self { min, max, min_included, max_included })
     }
 
-    fn is_void(&self) -> bool {
+    /// Whether the server takes it for one that no score can be in.
+    pub(super) fn is_void(&self) -> bool {
         self.min == f64::MAX || self.max == f64::MIN
     }
 
-    fn contains(&self, score: f64) -> bool {
+    pub(super) fn contains(&self, score: f64) -> bool {
         let above = if self.min_included { self.min <= score } else { self.min < score };
         let below = if self.max_included { score <= self.max } else { score < self.max };
         above && below
@@ -325,7 +326,8 @@ impl Limit {
     }
 }
 
-fn rank_arguments(call: &Call<'_>) -> Result<(i64, i64, bool)> {
+/// The ranks of ZRANGE and ZREVRANGE, and whether scores are wanted.
+pub(super) fn rank_arguments(call: &Call<'_>) -> Result<(i64, i64, bool)> {
     let scores = match call.args.len() {
         4 => false,
         5 if is_word(&call.args[4], "withscores") => true,
@@ -340,6 +342,11 @@ fn ranks(meta: &BaseMeta, start: i64, stop: i64) -> Range<usize> {
     let from_end = |rank: i64| if rank < 0 { rank.saturating_add(count) } else { rank };
     let (start, stop) = (from_end(start).max(0), from_end(stop).min(count - 1));
     if start > stop { 0..0 } else { start as usize..stop as usize + 1 }
+}
+
+/// The members that the server caches of a sorted set: by rank, so with the faults of ZRANGE.
+pub(super) fn front(call: &Call<'_>, meta: &BaseMeta, limit: usize) -> Result<Members> {
+    rows_from_finite(call, meta, usize::try_from(meta.count).unwrap_or(0).min(limit))
 }
 
 /// `count` rows of the score index from the lowest finite score on, even where they are another key's.
@@ -379,7 +386,8 @@ fn backwards(call: &Call<'_>, meta: &BaseMeta) -> Result<Members> {
     Ok(members)
 }
 
-fn reply(members: &[(Bytes, f64)], scores: bool) -> Reply {
+/// The answer of these members.
+pub(super) fn reply(members: &[(Bytes, f64)], scores: bool) -> Reply {
     let one = |(member, score): &(Bytes, f64)| {
         let score = scores.then(|| Reply::text(score_text(*score)));
         std::iter::once(Reply::Bulk(member.clone())).chain(score)

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A client that takes answers as they are.
 
-use std::borrow::Cow;
-
 use bytes::{Buf, Bytes, BytesMut};
 use replication::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -70,7 +68,7 @@ fn parse(input: &mut &[u8]) -> Option<Reply> {
     let length = || line.parse::<i64>().unwrap();
     Some(match sigil {
         b'+' => Reply::Status(line.leak()),
-        b'-' => Reply::Error(Cow::Owned(line)),
+        b'-' => Reply::Error(line.into()),
         b':' => Reply::Integer(length()),
         b'$' => match usize::try_from(length()) {
             Err(_) => Reply::Null,

@@ -117,7 +117,7 @@ async fn old_files_of_the_log_go_but_the_ten_newest_stay() {
 }
 
 /// Has the database saved and gives the folder.
-async fn save_now(client: &mut Client, dir: &Path) -> PathBuf {
+pub(super) async fn save_now(client: &mut Client, dir: &Path) -> PathBuf {
     assert_eq!(client.call("BGSAVE").await, Reply::Status("Background saving started"));
     while text(&client.call("INFO stats").await).contains("is_bgsaving:Yes") {
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -129,7 +129,7 @@ async fn save_now(client: &mut Client, dir: &Path) -> PathBuf {
     days.filter(is_wanted).max().unwrap().join("db0")
 }
 
-async fn push_for_ever(mut client: Client) {
+pub(super) async fn push_for_ever(mut client: Client) {
     let mut number = 0u64;
     loop {
         number += 1;
@@ -138,7 +138,7 @@ async fn push_for_ever(mut client: Client) {
 }
 
 /// The log's commands with the positions behind them.
-fn logged(dir: &Path, from: BinlogOffset) -> Vec<(BinlogOffset, Command)> {
+pub(super) fn logged(dir: &Path, from: BinlogOffset) -> Vec<(BinlogOffset, Command)> {
     let mut tail = Tail::open(dir.join("log/log_db0"), from).unwrap();
     let mut commands = Vec::new();
     while let Some(item) = tail.next().unwrap() {

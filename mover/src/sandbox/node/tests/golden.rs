@@ -30,6 +30,8 @@ async fn answers_logs_and_keeps_what_the_real_server_did() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = NodeConfig::new(dir.path());
     config.slotmigrate = true;
+    // The recorded server had none.
+    config.cache = false;
     config.binlog_file_size = 64 << 10;
     let node = Node::adopt(fixtures().join("dump/20261122"), config).await.unwrap();
     let before: Expected = load("expected-at-bgsave.json");
@@ -260,7 +262,7 @@ fn is_same_reply(expected: &Value, reply: &Reply) -> bool {
             expected.len() == items.len() && expected.iter().zip(items).all(|(value, item)| is_same_reply(value, item))
         }
         (Value::Object(object), reply) => match reply {
-            Reply::Error(line) => object.get("error").and_then(Value::as_str) == Some(line),
+            Reply::Error(line) => object.get("error").and_then(Value::as_str).map(str::as_bytes) == Some(line),
             Reply::Status(line) => object.get("b64").and_then(Value::as_str) == Some(&STANDARD.encode(line)),
             Reply::Bulk(bytes) => {
                 let expected = object.get("b64").and_then(Value::as_str).map(unbase64).unwrap_or_default();

@@ -15,7 +15,8 @@ const STEPS: usize = 3000;
 
 async fn begin() -> (tempfile::TempDir, Node, StdRng) {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(NodeConfig::new(dir.path())).await.unwrap();
+    // The models are of the store; the cache does not keep to it.
+    let node = Node::start(NodeConfig { cache: false, ..NodeConfig::new(dir.path()) }).await.unwrap();
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("to run this again: SEED={seed}");
     (dir, node, StdRng::seed_from_u64(seed))

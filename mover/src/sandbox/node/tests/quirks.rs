@@ -13,7 +13,7 @@ use super::client::Client;
 fn shown(reply: &Reply) -> String {
     match reply {
         Reply::Status(line) => format!("+{line}"),
-        Reply::Error(line) => format!("-{line}"),
+        Reply::Error(line) => format!("-{}", String::from_utf8_lossy(line)),
         Reply::Integer(number) => number.to_string(),
         Reply::Bulk(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
         Reply::Null => "nil".to_owned(),
@@ -22,10 +22,10 @@ fn shown(reply: &Reply) -> String {
     }
 }
 
-/// Runs a script of `command => answer` lines on a new node and gives what it logged.
+/// Runs a script of `command => answer` lines on a new node, past the cache and its own faults, and gives what it logged.
 async fn run(script: &str) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(NodeConfig::new(dir.path())).await.unwrap();
+    let node = Node::start(NodeConfig { cache: false, ..NodeConfig::new(dir.path()) }).await.unwrap();
     let mut client = Client::of(&node).await;
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (command, expected) = line.split_once(" => ").unwrap_or((line, ""));

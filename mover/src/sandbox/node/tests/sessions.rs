@@ -18,7 +18,7 @@ async fn node() -> (tempfile::TempDir, Node) {
 
 fn error(reply: &Reply) -> &str {
     match reply {
-        Reply::Error(line) => line,
+        Reply::Error(line) => std::str::from_utf8(line).unwrap(),
         other => panic!("no error: {other:?}"),
     }
 }
@@ -166,28 +166,46 @@ async fn tells_about_itself_like_the_server() {
 #[ignore = "a measure, not a test"]
 async fn simple_commands_a_second() {
     let (_dir, node) = node().await;
-    for verb in ["SET", "INCR", "GET"] {
-        let started = Instant::now();
-        let mut clients = tokio::task::JoinSet::new();
-        for client in 0..4 {
-            clients.spawn(send_batches(Client::of(&node).await, verb, client));
+    let mut client = Client::of(&node).await;
+    for verb in ["SET", "INCR", "HMSET"] {
+        eprintln!("{verb}: {:.0} commands a second", rate(&node, verb).await);
+    }
+    for (cache_model, cache) in [("1", "filling the cache"), ("1", "from the cache"), ("0", "past the cache")] {
+        client.call(&format!("CONFIG SET cache-model {cache_model}")).await;
+        for verb in ["GET", "GETRANGE", "HGETALL"] {
+            eprintln!("{verb} {cache}: {:.0} commands a second", rate(&node, verb).await);
         }
-        while let Some(ended) = clients.join_next().await {
-            ended.unwrap();
-        }
-        let rate = 200_000.0 / started.elapsed().as_secs_f64();
-        eprintln!("{verb}: {rate:.0} commands a second");
     }
     node.stop().await.unwrap();
 }
 
+async fn rate(node: &Node, verb: &'static str) -> f64 {
+    let started = Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..4 {
+        clients.spawn(send_batches(Client::of(node).await, verb, client));
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    200_000.0 / started.elapsed().as_secs_f64()
+}
+
 async fn send_batches(mut connection: Client, verb: &str, client: usize) {
+    let (kind, rest): (_, &[&str]) = match verb {
+        "SET" => ("s", &["value"]),
+        "GETRANGE" => ("s", &["0", "-1"]),
+        "HMSET" => ("h", &["a", "1", "b", "2", "c", "3", "d", "4", "e", "5"]),
+        "HGETALL" => ("h", &[]),
+        "INCR" => ("n", &[]),
+        _ => ("s", &[]),
+    };
     for round in 0..500 {
         let mut pipeline = BytesMut::new();
         for number in 0..100 {
-            let key = format!("{verb}:{client}:{}", (round * 100 + number) % 10_000);
-            let args: &[&str] = if verb == "SET" { &[verb, &key, "value"] } else { &[verb, &key] };
-            Command::new(args.iter().map(|arg| (*arg).to_owned())).encode(&mut pipeline);
+            let key = format!("{kind}:{client}:{}", (round * 100 + number) % 10_000);
+            let args = [verb, &key].into_iter().chain(rest.iter().copied());
+            Command::new(args.map(str::to_owned)).encode(&mut pipeline);
         }
         connection.send(&pipeline).await;
         for _ in 0..100 {
