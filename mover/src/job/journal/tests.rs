@@ -42,7 +42,12 @@ fn entries() -> Vec<Entry> {
         Entry::Restored { node: Node::Source, name: "dump-prefix".to_owned() },
         Entry::Emptying,
         Entry::Emptied { run: "r1".to_owned() },
-        Entry::Checkpoint { checkpoint: "c".into(), spool: "s".into(), offset: offset("1:20") },
+        Entry::Checkpoint {
+            checkpoint: "c".into(),
+            spool: "s".into(),
+            offset: offset("1:20"),
+            until: Some(offset("1:30")),
+        },
         Entry::Connected { connections: vec!["a:77".to_owned()] },
         Entry::Enter { phase: Phase::Copy },
         Entry::Found { noted: vec!["one".to_owned()], unmovable: vec!["two".to_owned()] },
