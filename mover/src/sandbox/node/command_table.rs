@@ -88,7 +88,7 @@ pub(super) enum Keys {
 
 impl Entry {
     const fn new(name: &'static str, arity: i32, writes: bool, keys: Keys, run: Run) -> Self {
-        let cache = CacheUse { answer: None, fill: None, update: None, verbose: false };
+        let cache = CacheUse { answer: None, fill: None, update: None, wording: None };
         Self { name, arity, writes, keys, run, cache }
     }
 
@@ -110,9 +110,9 @@ impl Entry {
         self
     }
 
-    /// Has it give the long error line after a miss.
-    const fn verbose(mut self) -> Self {
-        self.cache.verbose = true;
+    /// Has a wrong type worded in another way after a miss.
+    const fn words(mut self, wording: fn(Fault) -> Fault) -> Self {
+        self.cache.wording = Some(wording);
         self
     }
 
@@ -234,7 +234,10 @@ static TABLE: &[Entry] = &[
     write("decrby", 3, Keys::First, strings::decrby).repeats(updates::decrby),
     write("delvx", 3, Keys::First, strings::delvx),
     read("get", 2, strings::get).asks(answers::get).fills(loads::after_get),
-    read("getrange", 4, strings::getrange).asks(answers::getrange).fills(loads::string_for_too_long).verbose(),
+    read("getrange", 4, strings::getrange)
+        .asks(answers::getrange)
+        .fills(loads::string_for_too_long)
+        .words(Fault::verbose),
     write("getset", 3, Keys::First, strings::getset).repeats(updates::getset),
     write("incr", 2, Keys::First, strings::incr).repeats(updates::incr),
     write("incrby", 3, Keys::First, strings::incrby).repeats(updates::incrby),
@@ -248,7 +251,10 @@ static TABLE: &[Entry] = &[
     write("setex", 4, Keys::First, strings::setex).repeats(updates::setex),
     write("setnx", 3, Keys::First, strings::setnx),
     write("setrange", 4, Keys::First, strings::setrange).repeats(updates::setrange),
-    read("strlen", 2, strings::strlen).asks(answers::strlen).fills(loads::after_strlen).verbose(),
+    read("strlen", 2, strings::strlen)
+        .asks(answers::strlen)
+        .fills(loads::after_strlen)
+        .words(Fault::verbose_without_comma),
     // Bits.
     read("bitcount", -2, bits::bitcount).asks(answers::bitcount).fills(loads::string_for_too_long),
     write("bitop", -3, Keys::Second, bits::bitop).repeats(updates::bitop),

@@ -173,8 +173,7 @@ impl Core {
                 self.cache.update(&entry.cache, &call, &reply);
                 reply
             }
-            Err(fault) if entry.cache.verbose && self.cache.is_on() => fault.verbose().reply(),
-            Err(fault) => fault.reply(),
+            Err(fault) => self.cache.word(&entry.cache, fault).reply(),
         }
     }
 

@@ -54,6 +54,14 @@ impl Fault {
         }
     }
 
+    /// As [`Fault::verbose`], in the form that STRLEN has.
+    pub(super) fn verbose_without_comma(self) -> Self {
+        match self {
+            Self::WrongType(wrong) => Self::err(wrong.status_with("")),
+            other => other,
+        }
+    }
+
     /// The error line.
     pub(super) fn reply(self) -> Reply {
         match self {
@@ -94,12 +102,16 @@ pub(super) struct WrongType {
 impl WrongType {
     /// What the server's store says of it, with the raw name of the key.
     pub(super) fn status(&self) -> Vec<u8> {
+        self.status_with(",")
+    }
+
+    fn status_with(&self, comma: &str) -> Vec<u8> {
         let (expected, got) = match self.expected {
             "zset" | "streams" => ("expected", "got"),
             _ => ("expect", "get"),
         };
         let (wanted, found) = (self.expected, self.found);
-        let types = format!(", {expected} type: {wanted}, {got} type: {found}");
+        let types = format!(", {expected} type: {wanted}{comma} {got} type: {found}");
         [b"Invalid argument: WRONGTYPE, key: ", &self.key[..], types.as_bytes()].concat()
     }
 }

@@ -32,6 +32,7 @@ use snapshot::UnixMillis;
 
 use self::value::Cached;
 use super::call::Call;
+use super::fault::Fault;
 use super::reply::Reply;
 
 /// Answers a read from the cache; `None` is a miss.
@@ -50,8 +51,8 @@ pub(super) struct CacheUse {
     pub(super) fill: Option<Fill>,
     /// What it changes there after it wrote.
     pub(super) update: Option<Update>,
-    /// Whether it gives the long error line for a wrong type after a miss.
-    pub(super) verbose: bool,
+    /// How it words a wrong type after a miss, where it then does so in another way.
+    pub(super) wording: Option<fn(Fault) -> Fault>,
 }
 
 /// Copies of keys, least recently used ones given up first.
@@ -140,6 +141,14 @@ impl Cache {
         match usage.fill {
             Some(fill) if self.is_on() && !reply.is_error() => fill(self, call, reply),
             _ => reply,
+        }
+    }
+
+    /// Words the fault of a read that missed.
+    pub(super) fn word(&self, usage: &CacheUse, fault: Fault) -> Fault {
+        match usage.wording {
+            Some(wording) if self.is_on() => wording(fault),
+            _ => fault,
         }
     }
 

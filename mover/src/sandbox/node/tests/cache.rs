@@ -294,3 +294,38 @@ async fn pkpatternmatchdel_leaves_the_cache_and_logs_each_key() {
     deleted.sort();
     assert_eq!(deleted, ["pk:1", "pk:2"]);
 }
+
+/// Not in the recording, but tried on the same server.
+#[tokio::test]
+async fn repeated_changes_differ_from_those_of_the_store() {
+    let (_dir, node) = node().await;
+    let mut client = Client::of(&node).await;
+    for (command, reply) in [
+        ("SET n 10.5 EX 400", Reply::OK),
+        ("GET n", Reply::bulk("10.5")),
+        ("INCRBYFLOAT n 0.1", Reply::bulk("10.6")),
+        ("GET n", Reply::bulk("10.60000000000000001")),
+        ("HSET h n 10.5", Reply::Integer(1)),
+        ("HLEN h", Reply::Integer(1)),
+        ("HINCRBYFLOAT h n 0.1", Reply::bulk("10.6")),
+        ("HGET h n", Reply::bulk("10.60000000000000001")),
+        ("SET p v EX 400", Reply::OK),
+        ("GET p", Reply::bulk("v")),
+        ("PSETEX p 500 w", Reply::OK),
+        ("GET p", Reply::bulk("v")),
+        ("SET b v1 EX 400", Reply::OK),
+        ("GET b", Reply::bulk("v1")),
+        ("SETBIT b 100 0", Reply::Integer(0)),
+        ("STRLEN b", Reply::Integer(13)),
+        // A member at the highest cached score empties the copy.
+        ("ZADD z 1 a 2 b 3 c", Reply::Integer(3)),
+        ("ZRANGE z 0 -1", Reply::bulks(["a", "b", "c"].map(Bytes::from))),
+        ("ZADD z 3 c", Reply::Integer(0)),
+        ("UNLINK z", Reply::Integer(1)),
+        ("ZSCORE z a", Reply::Null),
+        ("EXISTS z", Reply::Integer(0)),
+    ] {
+        assert_eq!(client.call(command).await, reply, "{command}");
+    }
+    node.stop().await.unwrap();
+}

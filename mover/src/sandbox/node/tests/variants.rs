@@ -36,11 +36,16 @@ async fn a_wrong_type_is_told_with_the_raw_name_of_the_key() {
         let expected = [b"-ERR ", &status[..], b"\r\n"].concat();
         assert_eq!(raw(&node, command, &key, expected.len()).await, expected, "{command:?}");
     }
-    // Short reads of strings give it as well, but only where the cache was asked before.
+    // These reads of strings give it as well, but only where the cache was asked before.
     client.call_args([Bytes::from("DEL"), key.clone()]).await;
     client.call_args([Bytes::from("SADD"), key.clone(), Bytes::from("m")]).await;
-    let expected = [b"-ERR ", &status(", expect type: string, get type: set")[..], b"\r\n"].concat();
-    assert_eq!(raw(&node, &["STRLEN", "K"], &key, expected.len()).await, expected);
+    for (command, types) in [
+        (&["STRLEN", "K"][..], ", expect type: string get type: set"),
+        (&["GETRANGE", "K", "0", "-1"], ", expect type: string, get type: set"),
+    ] {
+        let expected = [b"-ERR ", &status(types)[..], b"\r\n"].concat();
+        assert_eq!(raw(&node, command, &key, expected.len()).await, expected);
+    }
     client.call("CONFIG SET cache-model 0").await;
     let short = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
     assert_eq!(raw(&node, &["STRLEN", "K"], &key, short.len()).await, short);
