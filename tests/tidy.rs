@@ -83,7 +83,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rocksdb", &["snapshot/src/"]),
     ("governor", &["mover/src/flow/meter.rs"]),
     ("flume", &["mover/src/flow/", "mover/src/sink/redis.rs", "mover/src/job/verify/"]),
-    ("redis", &["mover/src/endpoint.rs", "mover/src/source/", "mover/src/sink/", "mover/src/job/verify/"]),
+    ("redis", &["mover/src/endpoint/", "mover/src/source/", "mover/src/sink/", "mover/src/job/verify/"]),
     ("clap", &["mover/src/cli/"]),
     ("indicatif", &["mover/src/cli/"]),
     ("anyhow", &["mover/src/cli/"]),
@@ -112,6 +112,8 @@ const HOMES: &[(&str, &[&str])] = &[
         "rand",
         &[
             "mover/src/sandbox/",
+            "mover/src/endpoint/mod.rs",
+            "mover/src/source/page.rs",
             "mover/src/job/cutover/",
             "mover/src/job/journal/",
             "mover/src/routing/codis/nonce.rs",

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use snapshot::{Kind, UnixMillis};
 
 use crate::Result;
+use crate::endpoint::Identity;
 use crate::endpoint::{Endpoint, Info};
-use crate::source::Identity;
 
 /// What a target understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

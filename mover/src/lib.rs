@@ -68,7 +68,6 @@ mod error;
 pub mod flow;
 pub mod inspect;
 pub mod job;
-pub mod names;
 pub mod receiver;
 mod record;
 pub mod routing;

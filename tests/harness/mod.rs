@@ -72,7 +72,7 @@ pub(crate) fn endpoint(side: Side, addr: SocketAddr) -> Endpoint {
         port: addr.port(),
         password: None,
         database: 0,
-        names: mover::names::Names::default(),
+        names: mover::endpoint::Names::default(),
     }
 }
 

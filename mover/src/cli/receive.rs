@@ -18,8 +18,8 @@ use crate::cli::remote::token;
 use crate::cli::renames::RenamesArgs;
 use crate::cli::signal::stop_signal;
 use crate::endpoint::Endpoint;
+use crate::endpoint::Names;
 use crate::flow::Limit;
-use crate::names::Names;
 use crate::receiver::{Receiver, ReceiverOptions, Status};
 use crate::wire::ServerTls;
 

@@ -2,7 +2,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use replication::{BinlogOffset, Extent};
+use replication::{BinlogOffset, Extent, ListStep};
 
 /// Keys that a follower has seen change, for whoever asked to be told.
 #[derive(Default)]
@@ -22,11 +22,13 @@ struct Watched {
 pub(super) struct Touched {
     /// All of it.
     is_whole: bool,
-    /// A list, by commands that name no element; or more elements than are remembered.
+    /// More of it than is remembered.
     is_unclear: bool,
     /// Elements at the ends that it does not name.
     is_cut: bool,
     elements: HashSet<Bytes>,
+    /// Of a list, whose elements have no names.
+    steps: Vec<ListStep>,
 }
 
 impl Touched {
@@ -50,6 +52,11 @@ impl Touched {
         self.is_cut
     }
 
+    /// What was done to a list.
+    pub(super) fn steps(&self) -> &[ListStep] {
+        &self.steps
+    }
+
     /// The elements.
     pub(super) fn elements(&self) -> impl Iterator<Item = &Bytes> {
         self.elements.iter()
@@ -59,7 +66,14 @@ impl Touched {
     pub(super) fn add(&mut self, extent: &Extent) {
         let elements = match extent {
             Extent::Whole | Extent::Value { .. } => return self.is_whole = true,
-            Extent::Steps(_) => return self.is_unclear = true,
+            Extent::Steps(steps) => {
+                if self.steps.len() + steps.len() > STEPS_MAX {
+                    self.is_unclear = true;
+                } else {
+                    self.steps.extend(steps.iter().map(|step| step.clone().detached()));
+                }
+                return;
+            }
             Extent::Elements(elements) => elements,
             Extent::Cut { elements, .. } => {
                 self.is_cut = true;
@@ -139,6 +153,9 @@ fn cost(key: &Bytes) -> usize {
     key.len() + 2 * size_of::<Bytes>()
 }
 
+/// Steps that are remembered of one list.
+const STEPS_MAX: usize = 128;
+
 /// Names of elements that are remembered of one key.
 const ELEMENTS_MAX: usize = 1 << 16;
 
@@ -178,13 +195,15 @@ mod tests {
         let elements = |names: &[&'static str]| Extent::Elements(names.iter().map(|name| Bytes::from(*name)).collect());
         noted.note(b"a", &Extent::Whole, before);
         noted.note(b"a", &elements(&["x"]), from);
-        noted.note(b"b", &Extent::Steps(Vec::new()), from);
+        let trim = ListStep::Trim { first: 0, last: 9 };
+        noted.note(b"b", &Extent::Steps(vec![trim.clone()]), from);
         noted.note(b"d", &Extent::Whole, from);
         let touched = noted.touched();
         let a = &touched[&Bytes::from("a")];
         assert!(a.is_any() && !a.is_whole() && !a.is_unclear());
         assert_eq!(a.elements().collect::<Vec<_>>(), ["x"]);
-        assert!(touched[&Bytes::from("b")].is_unclear() && !touched[&Bytes::from("c")].is_any());
+        assert_eq!(touched[&Bytes::from("b")].steps(), [trim]);
+        assert!(!touched[&Bytes::from("c")].is_any());
         assert_eq!(touched.len(), 3);
         assert!(noted.touched().is_empty());
     }

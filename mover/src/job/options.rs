@@ -9,9 +9,9 @@ use replication::{Renames, SlotCount, SlotSet};
 
 use crate::dialect::HyperLogLogPolicy;
 use crate::endpoint::Endpoint;
+use crate::endpoint::Names;
 use crate::flow::{CommandRate, JobLimits, Kindness, Limits, Rate, Speed};
 use crate::job::VerifyMode;
-use crate::names::Names;
 use crate::sink::ReceiverOptions;
 
 /// What to move and how.

@@ -158,7 +158,7 @@ mod tests {
             port,
             password: None,
             database: 0,
-            names: crate::names::Names::default(),
+            names: crate::endpoint::Names::default(),
         }
     }
 }

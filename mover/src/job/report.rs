@@ -2,11 +2,11 @@
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use crate::endpoint::Identity;
 use crate::flow::HeldReport;
 use crate::job::cutover::Fences;
 use crate::job::journal::State;
 use crate::job::{JobOptions, UnknownCommand, VerifyMode};
-use crate::source::Identity;
 
 /// What a finished job has done.
 #[derive(Clone, PartialEq, Debug, Serialize)]

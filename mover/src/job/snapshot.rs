@@ -322,7 +322,7 @@ mod tests {
             port,
             password: None,
             database: 0,
-            names: crate::names::Names::default(),
+            names: crate::endpoint::Names::default(),
         }
     }
 }

@@ -8,13 +8,11 @@ use replication::{Slot, SlotCount, SlotSet};
 
 use crate::batch::Batch;
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
-use crate::endpoint::{Client, Endpoint, Info};
-use crate::names::{Names, READS};
+use crate::endpoint::{Client, Endpoint, Identity, Info, Names, READS, check_no_raft};
 use crate::sink::answer::Answer;
 use crate::sink::pipe::{Pipe, PipeReader, PipeWriter};
 use crate::sink::render::{Commands, Expected};
 use crate::sink::{Answers, Outlet, Sink, count};
-use crate::source::{Identity, check_no_raft, check_same};
 use crate::{BoxFuture, Error, Result};
 
 /// A target that has been looked at and found fit.
@@ -48,14 +46,8 @@ impl Target {
             check_no_raft(&mut client).await?;
             client.check_user().await?;
         }
-        let replication = client.info("replication").await?;
-        match replication.get("role") {
-            Some("master") => Ok(Self { client, dialect, slot_count, run, identity }),
-            role => Err(endpoint.unfit(
-                format!("its role is {}, not master", role.unwrap_or("unknown")),
-                "name the master of its group as the target",
-            )),
-        }
+        client.check_master("a replica takes no writes").await?;
+        Ok(Self { client, dialect, slot_count, run, identity })
     }
 
     /// Checks that it can be written to, and that it keeps what is written.
@@ -97,7 +89,7 @@ impl Target {
     /// # Errors
     /// [`Error::Lost`](crate::Error::Lost) after a restart, [`Error::Unfit`](crate::Error::Unfit) for a replica.
     pub async fn check(&mut self) -> Result<()> {
-        check_same(&mut self.client, &self.run).await
+        self.client.check_same(&self.run).await
     }
 
     /// The server.

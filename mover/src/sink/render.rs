@@ -7,8 +7,8 @@ use snapshot::{Body, Kind, Piece, StreamEntry, StreamId, score_text};
 
 use crate::batch::{Patch, Steps, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
+use crate::endpoint::Names;
 use crate::error::Unmovable;
-use crate::names::Names;
 use crate::sink::hyperloglog;
 use crate::sink::rope::Rope;
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 use replication::SlotCount;
 use snapshot::UnixMillis;
 
-use crate::endpoint::{Client, Endpoint, Info};
-use crate::names::READS;
-use crate::source::identity::{Identity, check_no_raft};
+use crate::endpoint::{Client, Endpoint, Identity, Info, READS, check_no_raft};
 use crate::{Error, Result};
 
 /// A master that logs what it does.
@@ -40,7 +38,7 @@ impl Node {
         client.check_commands(&READS).await?;
         check_no_raft(&mut client).await?;
         client.check_user().await?;
-        check_role(&mut client).await?;
+        client.check_master("on a replica the log runs ahead of the data").await?;
         check_settings(&mut client, slot_count).await?;
         check_clock(&mut client).await?;
         let run = info.get("run_id").unwrap_or_default().to_owned();
@@ -76,7 +74,7 @@ impl Node {
     /// [`Error::Lost`](crate::Error::Lost) after a restart, [`Error::Unfit`](crate::Error::Unfit) for a replica,
     /// [`Error::Unlogged`](crate::Error::Unlogged).
     pub async fn check(&mut self) -> Result<()> {
-        check_same(&mut self.client, &self.run).await?;
+        self.client.check_same(&self.run).await?;
         if self.client.setting("write-binlog").await? != "yes" {
             let Endpoint { side, .. } = *self.client.endpoint();
             return Err(Error::Unlogged { side, address: self.client.endpoint().address() });
@@ -108,35 +106,12 @@ impl Node {
     }
 }
 
-/// That a server is the process of this run, and a master.
-///
-/// # Errors
-/// [`Error::Lost`](crate::Error::Lost) after a restart, [`Error::Unfit`](crate::Error::Unfit) for a replica.
-pub async fn check_same(client: &mut Client, run: &str) -> Result<()> {
-    let server = client.info("server").await?;
-    if server.get("run_id").unwrap_or_default() != run {
-        return Err(client.endpoint().lost("it was started anew"));
-    }
-    check_role(client).await
-}
-
 /// A Pika looks for EXEC by its usual name before it ends a transaction, and puts any other command into it.
 fn check_transactions(endpoint: &Endpoint) -> Result<()> {
     if endpoint.names.of("EXEC") == "EXEC" {
         return Ok(());
     }
     Err(endpoint.unfit("its EXEC is renamed, so no transaction ends", "give EXEC its usual name"))
-}
-
-async fn check_role(client: &mut Client) -> Result<()> {
-    let replication = client.info("replication").await?;
-    match replication.get("role") {
-        Some("master") => Ok(()),
-        role => Err(client.endpoint().unfit(
-            format!("its role is {}, not master", role.unwrap_or("unknown")),
-            "name the master of its group: on a replica the log runs ahead of the data",
-        )),
-    }
 }
 
 async fn check_settings(client: &mut Client, slot_count: SlotCount) -> Result<()> {

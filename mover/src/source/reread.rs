@@ -6,10 +6,6 @@
 //! ZSCAN. A HyperLogLog says it is a string, only PFCOUNT tells. A type may change between two questions: then the key
 //! is to be read again. All that is asked goes through an [`Inquiry`], past a Pika's cache.
 //!
-//! A Pika quotes a key's name as it is in the error that the key has another type. An end of line in a name would cut
-//! that error in two, so such a key is read whole, alone and in quarantine: on a connection of which nothing else is lost
-//! when its answers are not to be trusted any more.
-//!
 //! What is asked at once is bounded by bytes, as far as sizes are known or can be guessed, and by elements where they
 //! cannot. The redis crate holds an answer twice while it decodes it.
 
@@ -85,7 +81,7 @@ pub struct Reread {
     /// wrong, that is enough.
     doubted: HashSet<Bytes>,
     /// The connection for keys whose names may cut an answer in two, while there is one.
-    quarantine: Option<Client>,
+    pub(super) quarantine: Option<Client>,
     pattern: ScanPattern,
     strings: Strings,
     large: Option<LargeStrings>,
@@ -130,10 +126,8 @@ impl Reread {
 
     /// Begins to read `wanted`.
     pub fn read(&mut self, wanted: Vec<Wanted>) -> Reading<'_> {
-        let (unsafe_names, wanted): (Vec<_>, Vec<_>) = match self.dialect {
-            Dialect::Pika => wanted.into_iter().partition(|wanted| has_line_end(&wanted.key)),
-            Dialect::Redis { .. } => (Vec::new(), wanted),
-        };
+        let (unsafe_names, wanted): (Vec<_>, Vec<_>) =
+            wanted.into_iter().partition(|wanted| self.has_unsafe_name(&wanted.key));
         // Groups of values need fewer trips to the server than others, unless they are mixed.
         let (values, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(Wanted::is_value);
         Reading {
@@ -158,16 +152,16 @@ impl Reread {
 /// A read that is under way: memory for one group of small keys or some pages of big ones.
 pub struct Reading<'a> {
     pub(super) reread: &'a mut Reread,
-    queue: VecDeque<Wanted>,
+    pub(super) queue: VecDeque<Wanted>,
     /// Keys of known type and size that are to be read whole.
     pub(super) found: VecDeque<Found>,
-    big: VecDeque<Paging>,
+    pub(super) big: VecDeque<Paging>,
     /// While a large string is among the big keys, and until all that was read has been handed on.
     turn: Option<Turn>,
     /// Keys whose names may cut an answer in two: they are read one by one when all else is done.
-    unsafe_names: VecDeque<Bytes>,
+    pub(super) unsafe_names: VecDeque<Bytes>,
     /// The one that is being read. The reader's connection and that of the quarantine are changed over meanwhile.
-    in_quarantine: Option<Bytes>,
+    pub(super) in_quarantine: Option<Bytes>,
     pub(super) again: Vec<Wanted>,
     pub(super) unsettled: Vec<Unsettled>,
 }
@@ -208,36 +202,6 @@ impl Reading<'_> {
             (outcome, _) => outcome?,
         }
         Ok(Some(writes))
-    }
-
-    /// Begins to read a key on a connection that nothing else goes over.
-    async fn enter_quarantine(&mut self, key: Bytes) -> Result<()> {
-        let alone = match self.reread.quarantine.take() {
-            Some(client) => client,
-            None => self.reread.client.another().await?,
-        };
-        self.reread.quarantine = Some(std::mem::replace(&mut self.reread.client, alone));
-        self.queue.push_back(Wanted::whole(key.clone()));
-        self.in_quarantine = Some(key);
-        Ok(())
-    }
-
-    fn leave_quarantine(&mut self) {
-        if self.in_quarantine.take().is_some()
-            && let Some(usual) = self.reread.quarantine.take()
-        {
-            self.reread.quarantine = Some(std::mem::replace(&mut self.reread.client, usual));
-        }
-    }
-
-    /// Gives the connection up, and the key to be read again.
-    fn break_quarantine(&mut self) {
-        self.big.clear();
-        self.found.clear();
-        self.queue.clear();
-        self.again.extend(self.in_quarantine.clone().map(Wanted::whole));
-        self.leave_quarantine();
-        self.reread.quarantine = None;
     }
 
     /// Keys that changed under the read, to be read again, and those about which the log must be asked.
@@ -495,8 +459,3 @@ const STEPS_SIZE: usize = 32 << 10;
 
 /// What a step costs beside its bytes.
 const STEP_OVERHEAD: usize = 32;
-
-/// Whether an error that quotes this name would look like two answers.
-fn has_line_end(key: &[u8]) -> bool {
-    key.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
-}

@@ -2,7 +2,9 @@
 //! One key that never holds still, compared element by element: a difference is excused only where the log names it.
 //!
 //! The target is read first, while nothing is on its way there, and the source behind it; then the log is read to its end.
-//! An element that the log names between is read again by the follower. Any other one must be the same.
+//! An element that the log names between is read again by the follower. Any other one must be the same. Elements of a list
+//! have no names, so there must be a place in the log where the target's list, after what was done to it since, is the
+//! source's.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,6 +24,8 @@ pub(super) struct Elements {
     kind: Option<Kind>,
     expires: bool,
     of: HashMap<u64, u64>,
+    /// Those of a list, in their order, if they are of one moment.
+    list: Option<Vec<Bytes>>,
     /// Whether it changed while it was read, or has too many elements.
     is_unclear: bool,
 }
@@ -56,6 +60,9 @@ pub(super) async fn read(reread: &mut Reread, dialect: Dialect, key: &Bytes) -> 
     }
     let (again, _) = reading.finish();
     elements.is_unclear |= !again.is_empty();
+    if elements.kind == Some(Kind::List) && !elements.expires {
+        elements.list = reread.list(key).await?;
+    }
     Ok(elements)
 }
 
@@ -66,6 +73,12 @@ pub(super) fn judge(target: &Elements, source: &Elements, touched: &Touched) -> 
     }
     if target.is_unclear || source.is_unclear {
         return Verdict::Unclear;
+    }
+    if touched.is_unclear() {
+        return if target.of == source.of { Verdict::Explained } else { Verdict::Unclear };
+    }
+    if let Some(verdict) = judge_list(target, source, touched) {
+        return verdict;
     }
     if (target.kind, target.expires) != (source.kind, source.expires) {
         return if touched.is_any() && (target.kind.is_none() || source.kind.is_none()) {
@@ -83,11 +96,35 @@ pub(super) fn judge(target: &Elements, source: &Elements, touched: &Touched) -> 
     let is_explained = unnamed
         .chain(source.of.keys().filter(|name| !target.of.contains_key(*name)))
         .all(|name| named.contains(name) || gone(name));
-    match (is_explained, touched.is_unclear()) {
-        (true, _) => Verdict::Explained,
-        (false, true) => Verdict::Unclear,
-        (false, false) => Verdict::Unexplained,
+    if is_explained { Verdict::Explained } else { Verdict::Unexplained }
+}
+
+/// What they say of a list, if it is one that was changed meanwhile.
+fn judge_list(target: &Elements, source: &Elements, touched: &Touched) -> Option<Verdict> {
+    let is_list = |side: &Elements| matches!(side.kind, None | Some(Kind::List));
+    if touched.steps().is_empty() || !is_list(target) || !is_list(source) {
+        return None;
     }
+    if target.expires || source.expires {
+        // Its steps are not replayed: it is read whole.
+        return Some(Verdict::Explained);
+    }
+    let list = |side: &Elements| side.list.clone().or_else(|| side.kind.is_none().then(Vec::new));
+    let (Some(target), Some(source)) = (list(target), list(source)) else { return Some(Verdict::Unclear) };
+    // The target may have been ahead of the place from which on the steps are known: then it was read whole behind it.
+    for begin in 0..=touched.steps().len() {
+        let mut list = target.clone();
+        if list == source {
+            return Some(Verdict::Explained);
+        }
+        for step in &touched.steps()[begin..] {
+            step.apply(&mut list);
+            if list == source {
+                return Some(Verdict::Explained);
+            }
+        }
+    }
+    Some(Verdict::Unexplained)
 }
 
 impl Elements {
@@ -127,7 +164,7 @@ const ELEMENTS_MAX: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replication::{Cut, Extent};
+    use replication::{Cut, Extent, ListEnd, ListStep};
 
     fn zset(members: &[(&'static str, f64)]) -> Elements {
         let mut elements = Elements { kind: Some(Kind::Zset), ..Elements::default() };
@@ -166,15 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_a_list_name_nothing() {
+    fn steps_of_a_list_lead_from_one_reading_to_the_other() {
         let list = |elements: &[&'static str]| {
             let mut of = Elements { kind: Some(Kind::List), ..Elements::default() };
-            of.add(&Body::List(elements.iter().map(|element| Bytes::from(*element)).collect()));
+            let elements: Vec<Bytes> = elements.iter().map(|element| Bytes::from(*element)).collect();
+            of.add(&Body::List(elements.clone()));
+            of.list = Some(elements);
             of
         };
-        let steps = || touched(&[Extent::Steps(Vec::new())]);
-        assert_eq!(judge(&list(&["a"]), &list(&["a", "b"]), &steps()), Verdict::Unclear);
-        assert_eq!(judge(&list(&["a"]), &list(&["a"]), &steps()), Verdict::Explained);
+        let push = |element: &'static str| {
+            let (end, onto_existing) = (ListEnd::Tail, false);
+            Extent::Steps(vec![ListStep::Push { end, elements: vec![element.into()], onto_existing }])
+        };
+        let steps = || touched(&[push("b"), push("c")]);
+        for source in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+            assert_eq!(judge(&list(&["a"]), &list(source), &steps()), Verdict::Explained, "{source:?}");
+        }
+        assert_eq!(judge(&list(&["a", "b"]), &list(&["a", "b", "c"]), &steps()), Verdict::Explained, "it was ahead");
+        assert_eq!(judge(&list(&["x"]), &list(&["a", "b"]), &steps()), Verdict::Unexplained);
         assert_eq!(judge(&list(&["a"]), &list(&["b"]), &Touched::default()), Verdict::Unexplained);
+        let gone = Elements::default();
+        assert_eq!(judge(&gone, &list(&["b"]), &steps()), Verdict::Explained, "it came into being");
     }
 }

@@ -152,7 +152,7 @@ impl Demo {
             port: node.addr().port(),
             password: None,
             database: 0,
-            names: crate::names::Names::default(),
+            names: crate::endpoint::Names::default(),
         };
         let mut options = JobOptions::new(self.options.moving());
         options.cutover.skip_drain = self.options.skip_drain;

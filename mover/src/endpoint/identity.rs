@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::endpoint::{Client, Info};
-use crate::names::is_unknown_command;
+use super::names::is_unknown_command;
+use super::{Client, Info};
 use crate::{Error, Result};
 
 /// What a server says it is, and what it was taken for. As JSON it is its text.

@@ -4,6 +4,15 @@
 //! Asking goes through the redis crate. Only the bulk path to the target has a connection of its own
 //! ([`crate::sink`]).
 
+mod identity;
+mod names;
+
+pub use identity::Identity;
+pub(crate) use identity::check_no_raft;
+pub use names::Names;
+pub(crate) use names::READS;
+use names::is_unknown_command;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +22,6 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
 use snapshot::UnixMillis;
 
-use crate::names::{Names, is_unknown_command};
 use crate::{Error, Result, Side};
 
 /// Where a server is, and how it lets us in.
@@ -254,6 +262,31 @@ impl Client {
     /// As [`Client::ask`].
     pub async fn ping(&mut self) -> Result<()> {
         self.ask(&redis::cmd("PING")).await.map(drop)
+    }
+
+    /// That it is a master; else says why it must be.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`].
+    pub async fn check_master(&mut self, why: &str) -> Result<()> {
+        match self.info("replication").await?.get("role") {
+            Some("master") => Ok(()),
+            role => {
+                let what = format!("its role is {}, not master", role.unwrap_or("unknown"));
+                Err(self.endpoint.unfit(what, format!("name the master of its group: {why}")))
+            }
+        }
+    }
+
+    /// That it is the process of this run still, and a master.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] after a restart, [`Error::Unfit`] for a replica.
+    pub async fn check_same(&mut self, run: &str) -> Result<()> {
+        if self.info("server").await?.get("run_id").unwrap_or_default() != run {
+            return Err(self.endpoint.lost("it was started anew"));
+        }
+        self.check_master("it was one when the move began").await
     }
 
     /// Deletes keys with this command, and tells how many there were.
