@@ -37,6 +37,7 @@ mod rollback;
 mod safety;
 mod sandbox;
 mod tidy;
+mod truth;
 mod two_jobs;
 mod verify;
 mod verify_alone;

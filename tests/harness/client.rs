@@ -60,6 +60,11 @@ impl Client {
         }
     }
 
+    /// Sends many commands at once, none of which may fail.
+    pub(crate) fn pipe(&mut self, pipe: &redis::Pipeline) {
+        pipe.exec(&mut self.connection).unwrap();
+    }
+
     /// The same, for an answer that is a number.
     pub(crate) fn number(&mut self, words: &str) -> i64 {
         match self.run(words) {

@@ -33,7 +33,7 @@ pub(crate) use admin::{call, order};
 pub(crate) use allocation::allocated_by;
 pub(crate) use client::Client;
 pub(crate) use command_line::{CommandLine, Outcome};
-pub(crate) use contents::{Contents, Value, assert_same, contents, differences};
+pub(crate) use contents::{Contents, Score, Value, assert_same, contents, differences};
 pub(crate) use counting::Counting;
 pub(crate) use far::Far;
 pub(crate) use golden::{Expected, Sent, fixtures, unbase64};

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Entries that come in any number, beside changes of other keys, and with ids that do not only grow.
+
+use mover::VerifyMode;
+
+use super::{Scene, played};
+use crate::harness::Client;
+
+played! {
+    many_entries_beside_other_changes_arrive, real_many_entries_beside_other_changes_arrive: many;
+    ids_that_begin_anew_arrive, real_ids_that_begin_anew_arrive: anew;
+}
+
+/// Nothing is compared, so nothing is repaired.
+async fn many(scene: Scene) {
+    fill(&mut scene.source.client());
+    let following = scene.follow(VerifyMode::Off, |_| ()).await;
+    let writer = |seed: u64| {
+        scene.source.write(move |client, number| {
+            let mut pipe = redis::pipe();
+            for step in 0..60 {
+                let id = format!("{}-{step}", (seed + 1) * 1_000_000 + number + 1);
+                pipe.cmd("XADD").arg(format!("stream{seed}")).arg(&id).arg("f").arg(number).ignore();
+                pipe.cmd("HSET").arg(format!("hash{}", seed % 2)).arg((number * 7 + step) % 500).arg(number).ignore();
+            }
+            pipe.cmd("XDEL")
+                .arg(format!("stream{seed}"))
+                .arg(format!("{}-3", (seed + 1) * 1_000_000 + number))
+                .ignore();
+            client.pipe(&pipe);
+            std::thread::sleep(std::time::Duration::from_millis(3));
+        })
+    };
+    let writers: Vec<_> = (0..3).map(writer).collect();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    writers.into_iter().for_each(super::scene::Writer::stop);
+    following.finish().await.unwrap();
+    scene.assert_same();
+}
+
+async fn anew(scene: Scene) {
+    let mut client = scene.source.client();
+    fill(&mut client);
+    let following = scene.follow(VerifyMode::Off, |_| ()).await;
+    for round in 0..20 {
+        // Emptied, and begun anew with lesser ids.
+        client.run("DEL stream0");
+        for id in 1..=100 {
+            client.run(&format!("XADD stream0 {}-{id} f {round}", round + 1));
+        }
+        client.run(&format!("XADD stream1 {}-1 f {round}", 20_000_000 + round));
+        client.run(&format!("XDEL stream1 {}-1", 20_000_000 + round));
+        client.run(&format!("XADD stream2 MAXLEN 80 {}-1 f {round}", 20_000_000 + round));
+        tokio::time::sleep(std::time::Duration::from_millis(15)).await;
+    }
+    following.finish().await.unwrap();
+    scene.assert_same();
+}
+
+/// Streams and hashes that are big enough to be read by what has changed.
+fn fill(client: &mut Client) {
+    for key in 0..3 {
+        (1..=100).for_each(|id| drop(client.run(&format!("XADD stream{key} {id}-1 f v"))));
+        (0..500).for_each(|field| drop(client.run(&format!("HSET hash{key} {field} v"))));
+    }
+}
