@@ -59,7 +59,7 @@ async fn targets_that_are_not_fit_are_refused() {
     let old = Stub::with_info("# Server\r\nredis_version:5.0.14\r\nrole:master\r\n");
     refused(old.addr(), &["Redis 5.0.14", "use a Redis 6 or newer"]);
     let other_pika = Stub::with_info("# Server\r\npika_version:3.5.6\r\nrole:master\r\n");
-    refused(other_pika.addr(), &["Pika 3.5.6"]);
+    refused(other_pika.addr(), &["3.5.6", "another layout"]);
     let neither = Stub::with_info("# Server\r\nname:other\r\n");
     refused(neither.addr(), &["use a Redis 6 or newer or a Pika 4.0"]);
     source.assert_untouched();
@@ -101,8 +101,10 @@ async fn sources_that_are_not_fit_are_refused() {
     refused(redis.addr(), &["it is no Pika"]);
     let replica = Stub::with_info("# Server\r\npika_version:4.0.0\r\nrole:slave\r\n");
     refused(replica.addr(), &["its role is slave, not master", "the log runs ahead of the data"]);
-    let newer = Stub::with_info("# Server\r\npika_version:4.1.0\r\nrole:master\r\n");
-    refused(newer.addr(), &["4.1.0", "another layout"]);
+    let older = Stub::with_info("# Server\r\npika_version:3.5.6\r\nrole:master\r\n");
+    refused(older.addr(), &["3.5.6", "another layout"]);
+    let newer = Stub::with_info("# Server\r\npika_version:5.0.0\r\nrole:master\r\n");
+    refused(newer.addr(), &["5.0.0", "not known"]);
     let nonsense = Stub::with_info("# Server\r\npika_version:4.0.0\r\nrole:master\r\n");
     refused(nonsense.addr(), &["CONFIG GET"]);
     assert_eq!(target.client().number("DBSIZE"), 0);

@@ -39,6 +39,7 @@ fn serve(stream: &TcpStream, info: &str) -> Option<()> {
         match &*command[0].to_ascii_lowercase() {
             "info" => write!(output, "${}\r\n{info}\r\n", info.len()).ok()?,
             "acl" => write!(output, "$7\r\ndefault\r\n").ok()?,
+            "raft.cluster" => write!(output, "-ERR unknown command \"raft.cluster\"\r\n").ok()?,
             _ => write!(output, "+OK\r\n").ok()?,
         }
     }

@@ -40,9 +40,10 @@ impl Snapshot {
         // The spool starts before the checkpoint, so that no file between the two can be missed.
         let spool = Spool::create(log, &spool_dir, source.end()?.file)?;
         let checkpoint_dir = directory(options, dump, journal).await?.join("checkpoint");
-        save(source, &checkpoint_dir, journal).await?;
+        let is_exact = save(source, &checkpoint_dir, journal).await?;
         let checkpoint = Checkpoint::open(&checkpoint_dir, options.slot_count, Some(source.instances()))?;
-        let (offset, until) = (Offset(checkpoint.info().offset), Some(Offset(source.end()?)));
+        let offset = Offset(checkpoint.info().offset);
+        let until = Some(if is_exact { offset } else { Offset(source.end()?) });
         let entry = Entry::Checkpoint { checkpoint: checkpoint_dir, spool: spool_dir, offset, until };
         journal.note(entry).await?;
         Ok(Self { checkpoint, spool })
@@ -208,8 +209,9 @@ async fn discard_dumps(node: &Endpoint, journal: &Journal) -> Result<()> {
     })
 }
 
-/// Takes a dump under a prefix of our own and links it to `to`.
-async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
+/// Takes a dump under a prefix of our own and links it to `to`. Whether it is an exact cut: builds that take its files after
+/// they have let go of the lock put a number behind the day in its name.
+async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<bool> {
     let (mut client, dumps) = (source.node().client(), source.layout().dump.clone());
     journal.note(Entry::Dumps { path: dumps, prefix: format!("{}-", journal.file_name()) }).await?;
     // What an earlier attempt was given lacks what was written since.
@@ -219,11 +221,14 @@ async fn save(source: &Local, to: &Path, journal: &Journal) -> Result<()> {
     borrowed::give_prefix_back(&mut client, journal).await?;
     journal.note(Entry::Restored { node: Node::Source, name: borrowed::PREFIX.to_owned() }).await?;
     let dump = dump?;
+    let name = dump.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let is_exact =
+        name.strip_prefix(&prefix).is_some_and(|day| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit()));
     link_tree(&dump, to)?;
     // The dump bears our prefix, so it is ours to remove: its files live on in the links.
     remove(dump.parent().unwrap_or(&dump))?;
-    info!(checkpoint = %to.display(), "took a checkpoint");
-    Ok(())
+    info!(checkpoint = %to.display(), is_exact, "took a checkpoint");
+    Ok(is_exact)
 }
 
 /// The directory of this job, or of its way back, under the operator's choice or else under `parent`.

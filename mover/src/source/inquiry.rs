@@ -99,7 +99,7 @@ impl Inquiry {
         }
         let begin = self.pipeline.len();
         let at = self.keys.len();
-        let group = self.open.get_or_insert_with(|| Group { begin, keys: at..at });
+        let group = self.open.get_or_insert(Group { begin, keys: at..at });
         group.keys.end += 1;
         if group.keys.len() == 1 {
             self.pipeline.cmd("TIME");

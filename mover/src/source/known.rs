@@ -93,6 +93,11 @@ impl Known {
         }
     }
 
+    /// Whether the target has exactly a state of this list.
+    pub fn is_exact(&self, list: &Bytes) -> bool {
+        self.lock().lists.contains(list)
+    }
+
     /// Forgets a key: its next read is a whole one.
     pub fn forget(&self, key: &Bytes) {
         let mut memory = self.lock();

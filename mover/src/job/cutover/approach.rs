@@ -81,7 +81,7 @@ impl Approach<'_> {
                 sleep(STEP).await;
             }
             if let Some(again) = again {
-                again.turn(follower).await?;
+                Box::pin(again.turn(follower)).await?;
             }
         }
         Ok(())

@@ -73,7 +73,7 @@ impl Cutover<'_> {
             let group: SlotSet = group.iter().copied().collect();
             if let Some(again) = again {
                 // Many groups take long, and what was compared at their beginning has changed.
-                again.turn(follower).await?;
+                Box::pin(again.turn(follower)).await?;
             }
             // On the disk before anything is locked: whoever comes after us asks who owns these.
             self.journal.note(Entry::Approach { slots: Slots(group.clone()) }).await?;

@@ -233,6 +233,11 @@ impl Follower {
         self.dirty.insert(key, Extent::Whole);
     }
 
+    /// Whether what is done to this list is replayed, and not read again.
+    pub(super) fn replays(&self, list: &Bytes) -> bool {
+        self.known.is_exact(list)
+    }
+
     /// The keys that it has seen change, for whoever asks for that.
     pub(super) fn noted(&mut self) -> &mut Noted {
         &mut self.noted

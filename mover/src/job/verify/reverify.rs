@@ -58,7 +58,7 @@ impl<'a> Reverify<'a> {
                 self.throttle.admit(bytes, keys.len()).await;
                 Ok(looked)
             };
-            let looked = follower.alongside(look).await?;
+            let looked = follower.alongside(Box::pin(look)).await?;
             looked.into_iter().filter_map(Looked::differing).try_for_each(|differing| suspects.suspect(differing))?;
         }
         debug!(keys = keys.len(), suspects = suspects.len(), "compared again what has changed");

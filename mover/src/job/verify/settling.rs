@@ -149,10 +149,15 @@ async fn closer(sides: &mut Sides, follower: &mut Follower, key: &Bytes) -> Resu
     let keys = [key.clone()];
     for _ in 0..CLOSER_LOOKS {
         catch_up(follower, &keys).await?;
+        let was_exact = follower.replays(key);
         // In this order: see there.
         let target = sides.target_elements(key).await?;
         let source = sides.source_elements(key).await?;
         let touched = what_came(follower).await?.remove(key).unwrap_or_default();
+        if !(touched.steps().is_empty() || was_exact && follower.replays(key)) {
+            // What was done to it is not replayed, so all of it was read again.
+            return Ok(Verdict::Explained);
+        }
         match elements::judge(&target, &source, &touched) {
             Verdict::Unclear => {}
             verdict => return Ok(verdict),

@@ -141,12 +141,6 @@ impl Expiry {
         self.left(window).contains(&milliseconds)
     }
 
-    /// What TTL answers within `window`; one node rounds down and the other to the nearest.
-    pub(super) fn seconds_left(self, window: Window) -> Expected {
-        let left = self.left(window);
-        Expected::Between(left.start().div_euclid(1000), left.end().div_euclid(1000) + 1)
-    }
-
     fn left(self, window: Window) -> RangeInclusive<i64> {
         self.first - window.last - window.slack..=self.last - window.first + window.slack
     }

@@ -99,7 +99,9 @@ fn mark_failed(core: &Core) {
 }
 
 fn dump_dir(core: &Core) -> PathBuf {
-    let day = format!("{}{}", core.settings.dump_prefix(), day_text(core.clock.now()));
+    // Builds whose dumps are no exact cut number those of a day.
+    let number = if core.has_inexact_dumps { "-0" } else { "" };
+    let day = format!("{}{}{number}", core.settings.dump_prefix(), day_text(core.clock.now()));
     core.dir.join(DUMP_DIR).join(day).join("db0")
 }
 
