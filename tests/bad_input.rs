@@ -59,7 +59,9 @@ async fn targets_that_are_not_fit_are_refused() {
     let old = Stub::with_info("# Server\r\nredis_version:5.0.14\r\nrole:master\r\n");
     refused(old.addr(), &["Redis 5.0.14", "use a Redis 6 or newer"]);
     let other_pika = Stub::with_info("# Server\r\npika_version:3.5.6\r\nrole:master\r\n");
-    refused(other_pika.addr(), &["3.5.6", "another layout"]);
+    refused(other_pika.addr(), &["Pika 3.5.6"]);
+    let evicting = RedisServer::with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    refused(evicting.addr(), &["allkeys-lru", "CONFIG SET maxmemory-policy noeviction"]);
     let neither = Stub::with_info("# Server\r\nname:other\r\n");
     refused(neither.addr(), &["use a Redis 6 or newer or a Pika 4.0"]);
     source.assert_untouched();
@@ -104,7 +106,9 @@ async fn sources_that_are_not_fit_are_refused() {
     let older = Stub::with_info("# Server\r\npika_version:3.5.6\r\nrole:master\r\n");
     refused(older.addr(), &["3.5.6", "another layout"]);
     let newer = Stub::with_info("# Server\r\npika_version:5.0.0\r\nrole:master\r\n");
-    refused(newer.addr(), &["5.0.0", "not known"]);
+    refused(newer.addr(), &["5.0.0 is not known"]);
+    let raft = Stub::with_info("# Server\r\npika_version:4.0.2\r\nrole:master\r\nraft_group_id:1\r\n");
+    refused(raft.addr(), &["RAFT.CLUSTER", "use a build without Raft"]);
     let nonsense = Stub::with_info("# Server\r\npika_version:4.0.0\r\nrole:master\r\n");
     refused(nonsense.addr(), &["CONFIG GET"]);
     assert_eq!(target.client().number("DBSIZE"), 0);

@@ -33,6 +33,7 @@ mod real_cluster;
 mod real_input;
 mod real_pika;
 mod receive;
+mod renamed_commands;
 mod rollback;
 mod safety;
 mod sandbox;

@@ -142,7 +142,10 @@ impl Dialect {
     pub fn of(endpoint: &Endpoint, info: &Info, hyperloglog: HyperLogLogPolicy) -> Result<Self> {
         match Identity::of_pika(info) {
             Some(Ok(_)) => return Ok(Self::Pika),
-            Some(Err((what, _))) => return Err(endpoint.unfit(what, "use a Pika 4.0 or a Redis 6 or newer")),
+            Some(Err(_)) => {
+                let version = info.get("pika_version").unwrap_or_default();
+                return Err(endpoint.unfit(format!("it is a Pika {version}"), "use a Pika 4.0 or a Redis 6 or newer"));
+            }
             None => {}
         }
         let version = info.get("redis_version").unwrap_or("of no version");

@@ -11,7 +11,8 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Answers every INFO with `info`, lets everybody in as `default`, and answers everything else with `OK`.
+    /// Answers every INFO with `info`, lets everybody in as `default`, knows RAFT.CLUSTER where `info` tells of raft, and
+    /// answers everything else with `OK`.
     pub(crate) fn with_info(info: &'static str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -38,8 +39,10 @@ fn serve(stream: &TcpStream, info: &str) -> Option<()> {
         let command = command(&mut input)?;
         match &*command[0].to_ascii_lowercase() {
             "info" => write!(output, "${}\r\n{info}\r\n", info.len()).ok()?,
+            "raft.cluster" if !info.contains("raft") => {
+                write!(output, "-ERR unknown command \"raft.cluster\"\r\n").ok()?
+            }
             "acl" => write!(output, "$7\r\ndefault\r\n").ok()?,
-            "raft.cluster" => write!(output, "-ERR unknown command \"raft.cluster\"\r\n").ok()?,
             _ => write!(output, "+OK\r\n").ok()?,
         }
     }

@@ -43,8 +43,8 @@ impl Target {
         client.check_commands(&["CLIENT"]).await?;
         if dialect == Dialect::Pika {
             client.check_commands(&["ACL"]).await?;
-            check_no_raft(&mut client).await?;
             client.check_user().await?;
+            check_no_raft(&mut client).await?;
         }
         client.check_master("a replica takes no writes").await?;
         Ok(Self { client, dialect, slot_count, run, identity })

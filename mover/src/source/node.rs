@@ -36,9 +36,9 @@ impl Node {
         check_transactions(endpoint)?;
         client.check_commands(&COMMANDS).await?;
         client.check_commands(&READS).await?;
-        check_no_raft(&mut client).await?;
         client.check_user().await?;
         client.check_master("on a replica the log runs ahead of the data").await?;
+        check_no_raft(&mut client).await?;
         check_settings(&mut client, slot_count).await?;
         check_clock(&mut client).await?;
         let run = info.get("run_id").unwrap_or_default().to_owned();
