@@ -47,8 +47,20 @@ impl PartialEq for Score {
     }
 }
 
-/// Reads a whole server.
+/// Reads a whole server: what its database holds, so a Pika's cache is switched off meanwhile.
 pub(crate) fn contents(client: &mut Client) -> Contents {
+    let cache = client.call(["CONFIG", "GET", "cache-model"]).ok().and_then(|reply| match reply {
+        Reply::Array(pair) => pair.into_iter().nth(1).map(bytes),
+        _ => None,
+    });
+    let Some(before) = cache else { return read_all(client) };
+    client.run("CONFIG SET cache-model 0");
+    let contents = read_all(client);
+    client.call([&b"CONFIG"[..], b"SET", b"cache-model", &before]).unwrap();
+    contents
+}
+
+fn read_all(client: &mut Client) -> Contents {
     let mut contents = Contents::new();
     for key in keys(client) {
         let kind = match client.call([&b"TYPE"[..], &key]).unwrap() {

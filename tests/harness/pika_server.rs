@@ -149,7 +149,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("consensus-level", "0"),
     ("slotmigrate", "no"),
     ("cache-num", "1"),
-    ("cache-model", "0"),
+    ("cache-model", "1"),
     ("cache-type", "string, set, zset, list, hash, bit"),
     ("cache-maxmemory", "16777216"),
     ("wash-data", "false"),

@@ -40,7 +40,7 @@ fn serve(stream: &TcpStream, info: &str) -> Option<()> {
         match &*command[0].to_ascii_lowercase() {
             "info" => write!(output, "${}\r\n{info}\r\n", info.len()).ok()?,
             "raft.cluster" if !info.contains("raft") => {
-                write!(output, "-ERR unknown command \"raft.cluster\"\r\n").ok()?
+                write!(output, "-ERR unknown command \"raft.cluster\"\r\n").ok()?;
             }
             "acl" => write!(output, "$7\r\ndefault\r\n").ok()?,
             _ => write!(output, "+OK\r\n").ok()?,

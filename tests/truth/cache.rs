@@ -103,7 +103,7 @@ async fn every_case(scene: Scene) {
         drop(client.call(words(&case["write"], number)));
     }
     let read = read_as_we_do(&scene.source, cases.len()).await;
-    let held = contents(&mut scene.source.truthful());
+    let held = contents(&mut scene.source.client());
     for (number, case) in cases.iter().enumerate() {
         let key = format!("K{number}").into_bytes();
         let held = held.get(&key).map(|entry| &entry.value);

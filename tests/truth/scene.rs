@@ -58,9 +58,8 @@ impl Scene {
     pub(crate) async fn of_real_servers_with(settings: &[(&str, &str)]) -> Option<Self> {
         let program = PikaServer::program()?;
         let dir = tempfile::tempdir().unwrap();
-        let settings: Vec<_> = CACHE.iter().chain(settings).copied().collect();
-        let source = PikaServer::with(&program, &dir.path().join("source"), &settings).await;
-        let target = PikaServer::with(&program, &dir.path().join("target"), &CACHE).await;
+        let source = PikaServer::with(&program, &dir.path().join("source"), settings).await;
+        let target = PikaServer::start(&program, &dir.path().join("target")).await;
         Some(Self { source: Server::Real(source), target: Server::Real(target), _dir: dir })
     }
 
@@ -91,7 +90,7 @@ impl Scene {
 
     /// Both databases hold the same, the caches out of the way.
     pub(crate) fn assert_same(&self) {
-        assert_same(&contents(&mut self.source.truthful()), &contents(&mut self.target.truthful()));
+        assert_same(&contents(&mut self.source.client()), &contents(&mut self.target.client()));
     }
 }
 
@@ -105,13 +104,6 @@ impl Server {
 
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr())
-    }
-
-    /// A client that is answered from the database from now on.
-    pub(crate) fn truthful(&self) -> Client {
-        let mut client = self.client();
-        client.run("CONFIG SET cache-model 0");
-        client
     }
 
     /// Time for a real server's loader to put what was read into its cache.
@@ -167,6 +159,3 @@ impl Following {
         tokio::time::timeout(crate::harness::HANG, self.running).await.expect("the move never ends").unwrap()
     }
 }
-
-/// What the sample configuration says of the cache.
-const CACHE: [(&str, &str); 2] = [("cache-model", "1"), ("cache-type", "string, set, zset, list, hash, bit")];
