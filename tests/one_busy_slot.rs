@@ -29,7 +29,8 @@ async fn one_busy_slot_moves_and_nobody_notices() {
 pub(crate) async fn assert_nobody_notices(source: SocketAddr, target: SocketAddr, dashboard: String, load: LoadConfig) {
     let (proxies, tag) = (load.addrs.clone(), load.tags[0].name.clone());
     fill(&mut Client::connect(source), &tag);
-    let load = Load::start(LoadConfig { writers: 8, pace: Some(PACE), ..load }).await.unwrap();
+    let nodes = vec![source, target];
+    let load = Load::start(LoadConfig { writers: 8, pace: Some(PACE), nodes, ..load }).await.unwrap();
     // As fast as each can, on keys that the move must carry while they change.
     let hot = |number: usize| Counting::start(proxies[number % 2], &format!("{{{tag}}}:hot:{number}"));
     let counting: Vec<Counting> = (0..4).map(hot).collect();

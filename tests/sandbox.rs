@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mover::routing::Standing;
-use mover::sandbox::load::{Load, LoadConfig, Tag};
+use mover::sandbox::load::{CommandSet, Load, LoadConfig, Tag};
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::sandbox::proxy::{Proxy, ProxyConfig};
 use replication::binlog::Manifest;
@@ -17,7 +17,12 @@ async fn a_load_on_a_node_alone_sees_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(NodeConfig::new(dir.path())).await.unwrap();
     let tags = Tag::of_slots([1, 5, 300].map(Slot::new), SlotCount::CODIS);
-    let config = LoadConfig { hyperloglogs: true, ..LoadConfig::new(node.addr(), tags) };
+    let config = LoadConfig {
+        hyperloglogs: true,
+        nodes: vec![node.addr()],
+        commands: CommandSet::Pika,
+        ..LoadConfig::new(node.addr(), tags)
+    };
     let report = Load::run_for(config, Duration::from_secs(3)).await.unwrap();
     assert!(report.is_clean(), "{report}");
     node.stop().await.unwrap();
@@ -52,7 +57,8 @@ async fn a_load_through_the_proxy_sees_no_fence() {
     let target = Node::start(NodeConfig::new(dir.path().join("target"))).await.unwrap();
     let proxy = Proxy::start(ProxyConfig::new(source.addr(), target.addr())).await.unwrap();
     let (used, unused) = ([Slot::new(1), Slot::new(5)], SlotSet::from_iter([Slot::new(700)]));
-    let config = LoadConfig::new(proxy.addr(), Tag::of_slots(used, SlotCount::CODIS));
+    let nodes = vec![source.addr(), target.addr()];
+    let config = LoadConfig { nodes, ..LoadConfig::new(proxy.addr(), Tag::of_slots(used, SlotCount::CODIS)) };
     let load = Load::start(config).await.unwrap();
     let (control, held) = (proxy.control(), SlotSet::from_iter(used));
     for _ in 0..10 {

@@ -128,6 +128,7 @@ impl Stage {
             keys_per_tag: 8,
             big_elements: 50,
             pace: Some(500),
+            nodes: vec![source.addr(), target.addr()],
             ..LoadConfig::new(codis.proxy_addrs(), tags())
         };
         let load = Load::start(load).await.unwrap();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mover::routing::{Codis as Control, CodisOptions, RoutingControl};
-use mover::sandbox::load::{LoadConfig, Tag};
+use mover::sandbox::load::{CommandSet, LoadConfig, Tag};
 use mover::{Job, JobOptions, Side};
 use replication::{SlotCount, SlotSet};
 
@@ -14,6 +14,7 @@ pub(crate) struct RealCluster {
     pub(crate) source: PikaServer,
     pub(crate) target: PikaServer,
     pub(crate) codis: RealCodis,
+    password: String,
     _dir: tempfile::TempDir,
 }
 
@@ -31,7 +32,7 @@ impl RealCluster {
         let source = PikaServer::with(&program, &dir.path().join("source"), &settings).await;
         let target = PikaServer::with(&program, &dir.path().join("target"), &settings).await;
         let codis = RealCodis::start(programs, &[source.addr(), target.addr()], password).await;
-        Some(Self { source, target, codis, _dir: dir })
+        Some(Self { source, target, codis, password: password.to_owned(), _dir: dir })
     }
 
     pub(crate) async fn control(&self) -> Control {
@@ -60,7 +61,13 @@ impl RealCluster {
     pub(crate) fn load(&self, slots: &SlotSet) -> LoadConfig {
         let tags = Tag::of_slots(slots.iter(), SlotCount::CODIS);
         // A proxy sends GET and SET to a server on another connection than the rest, as it is shipped.
-        LoadConfig { in_order: false, ..LoadConfig::new(self.codis.proxy_addrs().to_vec(), tags) }
+        LoadConfig {
+            in_order: false,
+            nodes: vec![self.source.addr(), self.target.addr()],
+            node_password: Some(self.password.clone()).filter(|password| !password.is_empty()),
+            commands: CommandSet::OneTag,
+            ..LoadConfig::new(self.codis.proxy_addrs().to_vec(), tags)
+        }
     }
 
     /// The slots that the dashboard has at the target.

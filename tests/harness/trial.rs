@@ -106,7 +106,8 @@ impl Trial {
     pub(crate) async fn load(&self) -> Load {
         let tags = Tag::of_slots(SLOTS.map(Slot::new), SlotCount::CODIS);
         let first = self.codis.proxy_addrs()[0];
-        let config = LoadConfig { big_elements: 50, pace: Some(1500), ..LoadConfig::new(first, tags) };
+        let nodes = vec![self.source.addr(), self.target.addr()];
+        let config = LoadConfig { big_elements: 50, pace: Some(1500), nodes, ..LoadConfig::new(first, tags) };
         Load::start(config).await.unwrap()
     }
 

@@ -87,7 +87,11 @@ async fn show(keys: usize, time: Duration) -> Result<(), Box<dyn Error>> {
     let filled = load::fill(source.addr(), FillConfig::new(tags.clone(), keys)).await?;
     println!("4 slots hold {} keys; clients write and read them through the proxy at {}", filled.keys, proxy.addr);
     // Nodes, proxy, clients and mover share this machine: as much as they can, and nobody would ever be in step.
-    let clients = LoadConfig { pace: Some(4_000), ..LoadConfig::new(proxy.addr, tags) };
+    let clients = LoadConfig {
+        pace: Some(4_000),
+        nodes: vec![source.addr(), target.addr()],
+        ..LoadConfig::new(proxy.addr, tags)
+    };
     let clients = Load::start(clients).await?;
     tokio::time::sleep(time / 2).await;
 

@@ -132,6 +132,7 @@ impl Demo {
             pace: options.pace,
             seed: options.seed,
             hyperloglogs: true,
+            nodes: vec![source.addr(), target.addr()],
             // A HyperLogLog and a few hundred keys per writer and slot are enough to meet every type in every slot.
             ..LoadConfig::new(front.addrs(), options.tags())
         };

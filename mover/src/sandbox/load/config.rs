@@ -14,6 +14,13 @@ pub struct LoadConfig {
     pub addrs: Vec<SocketAddr>,
     /// What they send as AUTH.
     pub password: Option<String>,
+    /// The nodes behind these addresses. Before all keys are read back, their read caches are switched off: what a Pika
+    /// answers from its cache may be stale. Where none is given, some keys cannot be checked in the end.
+    pub nodes: Vec<SocketAddr>,
+    /// The password of the nodes.
+    pub node_password: Option<String>,
+    /// Which commands the addresses take.
+    pub commands: CommandSet,
     /// Clients at the same time, each with keys of its own.
     pub writers: usize,
     /// Where the choices come from: the same seed makes the same choices. It is part of every key name.
@@ -47,6 +54,9 @@ impl LoadConfig {
         Self {
             addrs: addrs.addrs(),
             password: None,
+            nodes: Vec::new(),
+            node_password: None,
+            commands: CommandSet::OneKey,
             writers: 4,
             seed: 1,
             tags,
@@ -61,6 +71,17 @@ impl LoadConfig {
             reply_time_max: Duration::from_secs(30),
         }
     }
+}
+
+/// Which commands a load may send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandSet {
+    /// Those of one key: what the sandbox's proxies pass on.
+    OneKey,
+    /// RPOPLPUSH between keys of a tag as well, as a real Codis passes it on.
+    OneTag,
+    /// All of a Pika, connected to without a proxy.
+    Pika,
 }
 
 /// One address or several.

@@ -60,6 +60,19 @@ impl Connection {
         timeout(time_max, work).await.unwrap_or_else(|_| Err(io::Error::other(format!("no reply within {time_max:?}"))))
     }
 
+    /// Sends one command and waits for its reply.
+    pub(super) async fn call(&mut self, words: &[&[u8]], time_max: Duration) -> io::Result<Reply> {
+        let mut request = BytesMut::new();
+        Command::new(words.iter().map(|word| Bytes::copy_from_slice(word))).encode(&mut request);
+        let mut replies = Vec::new();
+        self.exchange(&request, 1, time_max, &mut replies).await?;
+        match replies.pop() {
+            Some((Reply::Error(why), _)) => Err(io::Error::other(why.escape_ascii().to_string())),
+            Some((reply, _)) => Ok(reply),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
     async fn receive(&mut self) -> io::Result<Reply> {
         loop {
             if let Some(length) = self.measure.advance(&self.input).map_err(io::Error::other)? {

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -15,6 +16,8 @@ use super::kind::{Generic, Operation, Question, Request, Scale, Value, blob};
 pub(super) struct Entry {
     pub(super) value: Option<Value>,
     pub(super) expiry: Option<Expiry>,
+    /// A write passed Pika's read cache by: until the key is set or deleted, what is cached of it may be of an earlier time.
+    tainted: bool,
     /// It was a stream when it was deleted: Pika keeps something of it, so it is written next and not read.
     buried: bool,
     /// It was a stream before another type took its place: in Pika entries of that time may show again in the next
@@ -38,33 +41,71 @@ impl Entry {
         Self { buried: matches!(value, Some(Value::Stream(_))), ..Self::default() }
     }
 
+    /// Whether RPOPLPUSH may put elements there.
+    pub(super) fn takes_elements(&self) -> bool {
+        matches!(&self.value, Some(Value::List(_))) || self.value.is_none() && !self.buried
+    }
+
+    /// Whether commands that know nothing of streams may write or delete it.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.buried && !matches!(self.value, Some(Value::Stream(_)))
+    }
+
+    /// The last element, if it is a list.
+    pub(super) fn last_element(&self) -> Option<&Bytes> {
+        match &self.value {
+            Some(Value::List(list)) => list.last(),
+            _ => None,
+        }
+    }
+
     /// A command for it; another type now and then.
     pub(super) fn choose(&self, rng: &mut StdRng, hyperloglogs: bool) -> Operation {
         let Some(value) = &self.value else {
             return self.create(rng, hyperloglogs);
         };
+        if self.tainted {
+            match rng.random_range(0..16) {
+                // So that few keys stay so.
+                0 => return Operation::Generic(Generic::Del),
+                1..=3 => {
+                    if let Some(scan) = value.scan() {
+                        return scan;
+                    }
+                }
+                _ => {}
+            }
+        }
         // Streams do not expire in Pika, and an expiry is lost with PFADD there; both want a DEL before another type.
         let plain = !matches!(value, Value::Stream(_) | Value::HyperLogLog(_));
         let string = matches!(value, Value::String(_));
         let generic = match rng.random_range(0..100) {
-            0..=2 => Generic::Del,
+            0..=1 => Generic::Del,
+            2 => Generic::Unlink,
             3..=4 if string => Generic::Set(blob(rng)),
             5..=6 if string => Generic::SetEx(blob(rng), seconds(rng)),
             3 if plain => Generic::Set(blob(rng)),
-            7..=9 if plain => Generic::Expire(seconds(rng)),
+            // An expiry is lost with PFADD, and nobody asks for that of a HyperLogLog.
+            7..=9 if plain || matches!(value, Value::HyperLogLog(_)) => Generic::Expire(seconds(rng)),
             10 if plain => Generic::Persist,
             11..=13 if plain => Generic::Ttl,
+            14 if plain => Generic::SetNx(blob(rng)),
+            15..=16 => match value.fill_cache(Scale::SMALL) {
+                Some(read) => return read,
+                None => return value.choose(rng, Scale::SMALL),
+            },
             _ => return value.choose(rng, Scale::SMALL),
         };
         Operation::Generic(generic)
     }
 
     fn create(&self, rng: &mut StdRng, hyperloglogs: bool) -> Operation {
-        match rng.random_range(0..8) {
-            0..=5 if self.buried => Operation::Generic(Generic::Set(blob(rng))),
+        match rng.random_range(0..10) {
+            0..=7 if self.buried => Operation::Generic(Generic::Set(blob(rng))),
             _ if self.buried && !self.haunted => Value::stream().choose(rng, Scale::SMALL),
             _ if self.buried => Operation::Generic(Generic::Set(blob(rng))),
             0 => Operation::Generic(Generic::SetEx(blob(rng), seconds(rng))),
+            1 => Operation::Generic(Generic::SetNx(blob(rng))),
             _ => match Value::any(rng, hyperloglogs) {
                 Value::Stream(_) if self.haunted => Operation::Generic(Generic::Set(blob(rng))),
                 value => value.choose(rng, Scale::SMALL),
@@ -74,10 +115,17 @@ impl Entry {
 
     /// Does what a node does, and tells what the node answers.
     pub(super) fn apply(&mut self, operation: &Operation, window: Window) -> Expected {
+        let was_there = self.value.is_some();
+        let was_tainted = self.tainted;
         let (was_haunted, was_stream) = (self.haunted, self.buried || matches!(self.value, Some(Value::Stream(_))));
         let expected = match operation {
             Operation::Generic(generic) => generic.apply(self, window),
             typed => typed.apply(&mut self.value),
+        };
+        self.tainted = match operation {
+            Operation::Generic(Generic::SetNx(_)) => was_tainted || !was_there,
+            Operation::Generic(Generic::Set(_) | Generic::SetEx(..) | Generic::Del) => false,
+            other => was_tainted || other.request().bypasses_cache(),
         };
         let is_other = self.value.as_ref().is_some_and(|value| !matches!(value, Value::Stream(_)));
         self.haunted = was_haunted || was_stream && is_other;
@@ -87,6 +135,33 @@ impl Entry {
             self.expiry = None;
         }
         expected
+    }
+
+    /// Whether a cache may answer this command with something else than the model does.
+    pub(super) fn is_unreliable(&self, operation: &Operation) -> bool {
+        self.tainted && operation.request().asks_cache()
+    }
+
+    /// Nothing is cached of it any more.
+    pub(super) fn clear_taint(&mut self) {
+        self.tainted = false;
+    }
+
+    /// What reads all of it back although something else may be cached; `None` where there is no such read.
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        if !self.tainted {
+            return Some(self.whole());
+        }
+        let Some(value) = &self.value else {
+            return match self.buried {
+                // A key of another type shows as an error.
+                false => Value::hash().whole_past_cache(),
+                true => Some(Value::stream().whole()),
+            };
+        };
+        let mut questions = value.whole_past_cache()?;
+        questions.extend(self.lifetime());
+        Some(questions)
     }
 
     /// What reads all of it back.
@@ -99,11 +174,15 @@ impl Entry {
             };
         };
         let mut questions = value.whole();
-        if !matches!(value, Value::Stream(_) | Value::HyperLogLog(_)) {
-            let expected = self.expiry.map_or(Expected::Integer(-1), Expected::Expiry);
-            questions.push((Request::new("PTTL", []), expected));
-        }
+        questions.extend(self.lifetime());
         questions
+    }
+
+    /// What reads back when it ends.
+    fn lifetime(&self) -> Option<Question> {
+        let is_told = self.value.as_ref().is_some_and(|it| !matches!(it, Value::Stream(_) | Value::HyperLogLog(_)));
+        let expected = self.expiry.map_or(Expected::Integer(-1), Expected::Expiry);
+        is_told.then(|| (Request::new("PTTL", []), expected))
     }
 }
 

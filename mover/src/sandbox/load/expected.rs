@@ -25,7 +25,13 @@ pub(super) enum Expected {
     Set(BTreeSet<Bytes>),
     /// Field, value, field, value, the pairs in any order.
     Pairs(BTreeMap<Bytes, Bytes>),
-    /// Member, score, member, score.
+    /// What a pop with a count answers; where it took one element, some nodes answer that element alone.
+    Popped(Vec<Bytes>),
+    /// The only page of a scan.
+    Page(Box<Expected>),
+    /// Member, score, member, score, in any order.
+    Members(BTreeMap<Bytes, f64>),
+    /// Member, score, member, score, by rank.
     Scores(Vec<(Bytes, f64)>),
     /// The entries of a stream with one field each.
     Entries(Vec<(Id, Bytes, Bytes)>),
@@ -54,6 +60,12 @@ impl Expected {
             (Self::Bulk(expected), Reply::Bulk(bulk)) => bulk == expected,
             (Self::Number(None), Reply::Bulk(None)) => true,
             (Self::Number(Some(expected)), Reply::Bulk(Some(bulk))) => number(bulk) == Some(*expected),
+            (Self::Popped(expected), Reply::Bulk(Some(bulk))) => expected.iter().eq([bulk]),
+            (Self::Popped(expected), Reply::Bulk(None) | Reply::Array(None)) => expected.is_empty(),
+            (Self::Page(expected), Reply::Array(Some(parts))) => match &parts[..] {
+                [Reply::Bulk(Some(cursor)), page] => &cursor[..] == b"0" && expected.matches(page, window),
+                _ => false,
+            },
             (expected, Reply::Array(Some(elements))) => expected.matches_elements(elements),
             _ => false,
         }
@@ -61,7 +73,9 @@ impl Expected {
 
     fn matches_elements(&self, elements: &[Reply]) -> bool {
         match self {
-            Self::List(expected) => bulks(elements).is_some_and(|bulks| bulks.into_iter().eq(expected)),
+            Self::List(expected) | Self::Popped(expected) => {
+                bulks(elements).is_some_and(|bulks| bulks.into_iter().eq(expected))
+            }
             Self::Set(expected) => bulks(elements).is_some_and(|bulks| {
                 // A member told twice must not pass for one that is missing.
                 bulks.len() == expected.len() && bulks.into_iter().collect::<BTreeSet<_>>().into_iter().eq(expected)
@@ -69,6 +83,11 @@ impl Expected {
             Self::Pairs(expected) => bulks(elements).is_some_and(|bulks| {
                 let pairs: BTreeMap<_, _> = bulks.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
                 bulks.len() == expected.len() * 2 && pairs.into_iter().eq(expected)
+            }),
+            Self::Members(expected) => bulks(elements).is_some_and(|bulks| {
+                let pairs: BTreeMap<_, _> = bulks.chunks_exact(2).map(|pair| (pair[0], number(pair[1]))).collect();
+                bulks.len() == expected.len() * 2
+                    && pairs.into_iter().eq(expected.iter().map(|(member, score)| (member, Some(*score))))
             }),
             Self::Scores(expected) => bulks(elements).is_some_and(|bulks| {
                 let pairs = bulks.chunks_exact(2).map(|pair| (pair[0], number(pair[1])));

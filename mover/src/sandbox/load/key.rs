@@ -60,15 +60,46 @@ impl Key {
         }
     }
 
-    /// Takes the reply to a command into the model.
+    /// A read that has a node cache this state of it.
+    pub(super) fn fill_cache(&self, state: &Entry) -> Option<Operation> {
+        let scale = self.big.as_ref().map_or(Scale::SMALL, |(_, scale)| *scale);
+        state.value.as_ref()?.fill_cache(scale)
+    }
+
+    /// One of many writes that are sent to a big key at once.
+    pub(super) fn burst(&self, state: Option<&Value>, rng: &mut StdRng) -> Option<Operation> {
+        let (empty, scale) = self.big.as_ref()?;
+        Some(state.unwrap_or(empty).burst(rng, *scale))
+    }
+
+    /// Nothing is cached of it any more.
+    pub(super) fn clear_taint(&mut self) {
+        self.states.iter_mut().for_each(Entry::clear_taint);
+    }
+
+    /// Takes a command into the model that another key's reply has told of.
+    pub(super) fn take(&mut self, operation: &Operation, window: Window) {
+        for state in &mut self.states {
+            state.apply(operation, window);
+        }
+    }
+
+    /// Takes the reply to a command into the model. Where a node may have a cache, it may have answered a read wrongly.
     ///
     /// # Errors
     /// What the reply had to be. The key is spoilt then.
-    pub(super) fn answer(&mut self, operation: &Operation, reply: &Reply, window: Window) -> Result<(), Expected> {
+    pub(super) fn answer(
+        &mut self,
+        operation: &Operation,
+        reply: &Reply,
+        window: Window,
+        may_be_cached: bool,
+    ) -> Result<(), Expected> {
         let mut wanted = None;
         self.states.retain_mut(|state| {
+            let is_unreliable = may_be_cached && state.is_unreliable(operation);
             let expected = state.apply(operation, window);
-            let matches = expected.matches(reply, window);
+            let matches = is_unreliable || expected.matches(reply, window);
             wanted = Some(expected);
             matches
         });
@@ -143,9 +174,30 @@ mod tests {
         let mut key = Key::new(Bytes::from("k"));
         key.doubt(&set("a"), WINDOW);
         let delete = Operation::Generic(Generic::Del);
-        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW), Ok(()));
+        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW, true), Ok(()));
         assert_eq!(key.states.len(), 1, "only where there was a key it could be deleted");
-        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW), Err(Expected::Integer(0)));
+        assert_eq!(key.answer(&delete, &Reply::Integer(1), WINDOW, true), Err(Expected::Integer(0)));
         assert!(key.is_spoilt());
+    }
+
+    #[test]
+    fn a_read_may_be_stale_after_a_write_that_passes_the_cache_by_and_no_other() {
+        let mut key = Key::new(Bytes::from("k"));
+        let ok = Reply::Status(Bytes::from("OK"));
+        let get = Value::string(b"").fill_cache(Scale::SMALL).expect("strings are cached");
+        let stale = Reply::Bulk(Some(Bytes::from("old")));
+        let unlink = Operation::Generic(Generic::Unlink);
+        assert_eq!(key.answer(&set("a"), &ok, WINDOW, true), Ok(()));
+        assert_eq!(key.answer(&unlink, &Reply::Integer(1), WINDOW, true), Ok(()));
+        assert_eq!(key.answer(&get, &stale, WINDOW, true), Ok(()));
+        assert!(key.states[0].whole_past_cache().is_some_and(|questions| questions[0].0.name == "HSCAN"));
+        let set_nx = Operation::Generic(Generic::SetNx(Bytes::from("b")));
+        assert_eq!(key.answer(&set_nx, &Reply::Integer(1), WINDOW, true), Ok(()));
+        assert_eq!(key.answer(&get, &stale, WINDOW, true), Ok(()));
+        assert!(key.states[0].whole_past_cache().is_none(), "nothing tells what it holds");
+        assert_eq!(key.answer(&get, &stale, WINDOW, false), Err(Expected::Bulk(Some(Bytes::from("b")))));
+        key.forget(false);
+        assert_eq!(key.answer(&set("c"), &ok, WINDOW, true), Ok(()));
+        assert_eq!(key.answer(&get, &stale, WINDOW, true), Err(Expected::Bulk(Some(Bytes::from("c")))));
     }
 }

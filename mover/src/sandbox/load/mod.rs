@@ -5,6 +5,7 @@
 //! Each writer owns its keys, so that its model is exact; counters that all writers share are held to weaker, still exact
 //! laws. Keys carry hash tags, so that the load can be sent to chosen slots.
 
+mod caches;
 mod check;
 mod config;
 mod connection;
@@ -15,6 +16,7 @@ mod fill;
 mod key;
 mod kind;
 mod report;
+mod several;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -23,17 +25,19 @@ mod writer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-pub use self::config::{Addrs, LoadConfig, Tag, tag_for_slot};
+pub use self::config::{Addrs, CommandSet, LoadConfig, Tag, tag_for_slot};
 pub use self::fill::{FillConfig, FillReport, fill};
 pub use self::report::{Latency, Report, WrongValue};
 
+use self::caches::Caches;
 use self::connection::Connection;
 use self::counter::Counter;
 use self::expected::Expected;
@@ -91,7 +95,9 @@ impl Load {
         let addr = config.addrs[0];
         let fault = |source| LoadError::Connection { addr, source };
         let counters = counters(&config);
-        let shared = Arc::new(Shared { tally: Tally::new(config.seed), counters, config });
+        let may_be_cached = caches::may_be_cached(&config).await;
+        let (tally, caches_are_off) = (Tally::new(config.seed), AtomicBool::new(false));
+        let shared = Arc::new(Shared { tally, counters, config, may_be_cached, caches_are_off });
         let mut connection = Connection::open(addr, shared.config.password.as_deref()).await.map_err(fault)?;
         for counter in &shared.counters {
             ask(&mut connection, &counter.key, &Request::new("DEL", []), &shared.config).await.map_err(fault)?;
@@ -131,6 +137,7 @@ impl Load {
     /// so far, the differences among it.
     pub async fn check_all(&self) -> Report {
         self.shared.tally.begin_check();
+        let caches = self.switch_caches_off().await;
         let mut done = Vec::new();
         for orders in &self.orders {
             let (order, checked) = oneshot::channel();
@@ -144,12 +151,15 @@ impl Load {
             let _ = checked.await;
         }
         self.check_counters().await;
+        self.shared.caches_are_off.store(false, Ordering::SeqCst);
+        self.note_failure(caches.switch_back(&self.shared.config).await);
         self.report()
     }
 
-    /// Ends the writers, reads every key back and returns what was seen.
+    /// Ends the writers, reads every key back and returns what was seen. The nodes' caches stay off.
     pub async fn stop(mut self) -> Report {
         self.shared.tally.begin_check();
+        self.switch_caches_off().await;
         self.orders.clear();
         while let Some(ended) = self.writers.join_next().await {
             if let Err(error) = ended {
@@ -158,6 +168,22 @@ impl Load {
         }
         self.check_counters().await;
         self.report()
+    }
+
+    /// Has all that is read from here on come from the nodes' data; what their caches were before.
+    async fn switch_caches_off(&self) -> Caches {
+        let mut caches = Caches::default();
+        let config = &self.shared.config;
+        let switched = caches.switch_off(config).await;
+        self.shared.caches_are_off.store(switched.is_ok() && !config.nodes.is_empty(), Ordering::SeqCst);
+        self.note_failure(switched);
+        caches
+    }
+
+    fn note_failure(&self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.shared.tally.error(&format!("cannot switch a cache: {error}"));
+        }
     }
 
     async fn check_counters(&self) {
@@ -228,13 +254,7 @@ fn counters(config: &LoadConfig) -> Vec<Counter> {
 
 /// One request outside of the load.
 async fn ask(connection: &mut Connection, key: &Bytes, request: &Request, config: &LoadConfig) -> io::Result<Reply> {
-    let mut output = BytesMut::new();
-    request.encode(key, &mut output);
-    let mut replies = Vec::new();
-    connection.exchange(&output, 1, config.reply_time_max, &mut replies).await?;
-    match replies.pop() {
-        Some((Reply::Error(why), _)) => Err(io::Error::other(why.escape_ascii().to_string())),
-        Some((reply, _)) => Ok(reply),
-        None => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
+    let words: Vec<&[u8]> =
+        [request.name.as_bytes(), key].into_iter().chain(request.args.iter().map(|arg| &arg[..])).collect();
+    connection.call(&words, config.reply_time_max).await
 }

@@ -28,7 +28,8 @@ pub struct Report {
     pub examples: Vec<WrongValue>,
     /// Keys that the last check read back whole.
     pub keys_checked: u64,
-    /// Keys that the last check could not read: the reasons are among the errors.
+    /// Keys that the last check could not read, for reasons that are among the errors, or only through a cache that may have
+    /// answered wrongly.
     pub keys_unchecked: u64,
     /// From sending a request to having its reply.
     pub latency: Latency,
@@ -52,6 +53,9 @@ impl fmt::Display for Report {
         let Latency { p50, p99, max, .. } = latency;
         write!(f, "{requests} requests, {errors} errors, {wrong_values} wrong values, ")?;
         write!(f, "p50 {p50:?}, p99 {p99:?}, max {max:?}, longest stall {longest_stall:?} (seed {})", self.seed)?;
+        if self.keys_unchecked > 0 {
+            write!(f, ", {} keys unchecked", self.keys_unchecked)?;
+        }
         for text in &self.error_examples {
             write!(f, "\n  error: {text}")?;
         }

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::routing::Standing;
+use crate::sandbox::node::{Node, NodeConfig};
 use crate::sandbox::proxy::{Proxy, ProxyConfig};
 use crate::sandbox::redis_server::RedisServer;
 
@@ -14,6 +15,9 @@ fn length() -> Duration {
     let seconds = std::env::var("LOAD_SECONDS").ok().map(|text| text.parse().expect("LOAD_SECONDS is a number"));
     Duration::from_secs(seconds.unwrap_or(2))
 }
+
+/// Keys of four writers with four tags: ordinary ones, big ones, and a counter.
+const KEYS: u64 = 4 * (4 * 20 + 4) + 1;
 
 /// One hot tag and three others.
 fn tags() -> Vec<Tag> {
@@ -27,7 +31,12 @@ fn hot() -> SlotSet {
 }
 
 fn config(addr: SocketAddr, seed: u64) -> LoadConfig {
-    LoadConfig { seed, hyperloglogs: true, ..LoadConfig::new(addr, tags()) }
+    LoadConfig { seed, hyperloglogs: true, nodes: vec![addr], ..LoadConfig::new(addr, tags()) }
+}
+
+/// The same through a proxy before these nodes.
+fn between(proxy: &Proxy, nodes: [&RedisServer; 2], seed: u64) -> LoadConfig {
+    LoadConfig { nodes: nodes.map(RedisServer::addr).to_vec(), ..config(proxy.addr(), seed) }
 }
 
 async fn cluster() -> (RedisServer, RedisServer, Proxy) {
@@ -44,10 +53,11 @@ async fn a_right_node_is_found_right() {
         println!("{report}\n{:?}", report.operations);
         assert!(report.is_clean(), "{report}");
         assert!(report.requests > 1000, "{report}");
-        assert_eq!(report.keys_checked, 4 * (4 * 20 + 3) + 1);
+        assert_eq!(report.keys_checked, KEYS);
         let commands = "APPEND DEL EXPIRE GET HDEL HGET HGETALL HINCRBY HLEN HMSET HSET INCR INCRBY LLEN LPOP LPUSH \
                         LRANGE LSET LTRIM PERSIST PFADD PFCOUNT PTTL RPOP RPUSH SADD SCARD SET SETBIT SETRANGE \
-                        SISMEMBER SMEMBERS SREM STRLEN XADD XDEL XLEN XRANGE ZADD ZCARD ZINCRBY ZRANGE ZREM ZSCORE";
+                        SISMEMBER SMEMBERS SREM STRLEN XADD XDEL XLEN XRANGE ZADD ZCARD ZINCRBY ZRANGE ZREM ZSCORE \
+                        GEOADD HSCAN SETNX SSCAN UNLINK XTRIM ZPOPMAX ZPOPMIN ZSCAN";
         let missing: Vec<_> =
             commands.split_whitespace().filter(|&name| !report.operations.contains_key(name)).collect();
         assert!(missing.is_empty(), "never sent: {missing:?}");
@@ -56,9 +66,9 @@ async fn a_right_node_is_found_right() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn storms_of_fences_cost_time_and_nothing_else() {
-    let (_source, _target, proxy) = cluster().await;
+    let (source, target, proxy) = cluster().await;
     let control = proxy.control();
-    let load = Load::start(config(proxy.addr(), 11)).await.expect("the proxy answers");
+    let load = Load::start(between(&proxy, [&source, &target], 11)).await.expect("the proxy answers");
     let end = Instant::now() + length();
     let mut fences = 0;
     while Instant::now() < end {
@@ -84,7 +94,7 @@ async fn storms_of_fences_cost_time_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_move_is_not_noticed() {
     let (source, target, proxy) = cluster().await;
-    let load = Load::start(config(proxy.addr(), 21)).await.expect("the proxy answers");
+    let load = Load::start(between(&proxy, [&source, &target], 21)).await.expect("the proxy answers");
     let (there, back) = (proxy.control(), proxy.control_back());
     for round in 0..4 {
         sleep(length() / 4).await;
@@ -97,7 +107,7 @@ async fn an_honest_move_is_not_noticed() {
         control.switch(&hot()).await.expect("the slot exists");
     }
     let middle = load.check_all().await;
-    assert_eq!(middle.keys_checked, 4 * (4 * 20 + 3) + 1, "{middle}");
+    assert_eq!(middle.keys_checked, KEYS, "{middle}");
     let report = load.stop().await;
     println!("{report}");
     assert!(report.is_clean(), "{report}");
@@ -106,8 +116,8 @@ async fn an_honest_move_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_without_its_data_is_noticed() {
-    let (_source, _target, proxy) = cluster().await;
-    let load = Load::start(config(proxy.addr(), 31)).await.expect("the proxy answers");
+    let (source, target, proxy) = cluster().await;
+    let load = Load::start(between(&proxy, [&source, &target], 31)).await.expect("the proxy answers");
     sleep(Duration::from_millis(300)).await;
     proxy.control().raise(&hot()).await.expect("the node answers");
     proxy.control().switch(&hot()).await.expect("the slot exists");
@@ -187,12 +197,80 @@ async fn a_fill_is_the_same_every_time() {
     assert_eq!(first.run("DEBUG DIGEST"), second.run("DEBUG DIGEST"));
 }
 
+/// A node with the cache of a Pika. Its plain reads are wrong after many writes, and the load is not misled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_cache_is_found_right_when_its_cache_is_out_of_the_way() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(NodeConfig::new(dir.path())).await.expect("a node");
+    let pika = |seed| LoadConfig { commands: CommandSet::Pika, ..config(node.addr(), seed) };
+    let load = Load::start(pika(91)).await.expect("the node answers");
+    sleep(length() / 2).await;
+    let middle = load.check_all().await;
+    assert_eq!(middle.keys_checked, KEYS, "{middle}");
+    assert_eq!(cache_model(node.addr()).await, "1", "the cache is as it was");
+    sleep(length() / 2).await;
+    let report = load.stop().await;
+    println!("{report}\n{:?}", report.operations);
+    assert!(report.is_clean() && report.keys_checked == KEYS, "{report}");
+    assert_eq!(cache_model(node.addr()).await, "0", "nothing is cached any more");
+    for name in "MSETNX PFADD PKPATTERNMATCHDEL RPOPLPUSH SETNX UNLINK".split(' ') {
+        assert!(report.operations.contains_key(name), "never sent: {name}");
+    }
+}
+
+/// What a load cannot know it counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_only_a_cache_tells_of_stay_unchecked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(NodeConfig::new(dir.path())).await.expect("a node");
+    let report = Load::run_for(LoadConfig { nodes: Vec::new(), ..config(node.addr(), 92) }, length()).await;
+    let report = report.expect("the node answers");
+    assert_eq!((report.wrong_values, report.errors), (0, 0), "{report}");
+    assert!(report.keys_unchecked > 0 && report.keys_unchecked < report.keys_checked, "{report}");
+    assert_eq!(report.keys_checked + report.keys_unchecked, KEYS, "{report}");
+}
+
+/// A write that went by the model is found although the cache still tells of the time before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_value_is_noticed_behind_a_cache() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(NodeConfig::new(dir.path())).await.expect("a node");
+    let slow = LoadConfig { pace: Some(200), writers: 1, ..config(node.addr(), 93) };
+    let name = format!("{{{}}}:load:93:0:big", tags()[0].name);
+    for words in [["ZPOPMAX", "zset"], ["UNLINK", "hash"], ["UNLINK", "list"]] {
+        let load = Load::start(slow.clone()).await.expect("the node answers");
+        let mut client = Connection::open(node.addr(), None).await.expect("the node answers");
+        let key = format!("{name}:{}", words[1]);
+        client.call(&[words[0].as_bytes(), key.as_bytes()], HANG).await.expect("it is done");
+        let report = load.stop().await;
+        assert!(report.errors == 0 && (1..=2).contains(&report.wrong_values), "{words:?}: {report}");
+    }
+}
+
+async fn cache_model(addr: SocketAddr) -> String {
+    let mut client = Connection::open(addr, None).await.expect("the node answers");
+    let reply = client.call(&[b"CONFIG", b"GET", b"cache-model"], HANG).await.expect("it has the setting");
+    match reply {
+        Reply::Array(Some(parts)) => match &parts[..] {
+            [_, Reply::Bulk(Some(model))] => model.escape_ascii().to_string(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+const HANG: Duration = Duration::from_secs(30);
+
 /// Both proxies must be told of a move: clients go through either of them from one command to the next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_goes_through_all_of_its_addresses() {
     let (source, target, first) = cluster().await;
     let second = Proxy::start(ProxyConfig::new(source.addr(), target.addr())).await.expect("a free port");
-    let both = LoadConfig { seed: 81, ..LoadConfig::new(vec![first.addr(), second.addr()], tags()) };
+    let both = LoadConfig {
+        seed: 81,
+        nodes: vec![source.addr(), target.addr()],
+        ..LoadConfig::new(vec![first.addr(), second.addr()], tags())
+    };
     let report = Load::run_for(both.clone(), length()).await.expect("the proxies answer");
     assert!(report.is_clean(), "{report}");
     for proxy in [&first, &second] {

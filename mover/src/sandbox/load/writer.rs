@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::check::Found;
 use super::config::LoadConfig;
 use super::connection::Connection;
 use super::counter::Counter;
@@ -29,6 +31,10 @@ pub(super) struct Shared {
     pub(super) config: LoadConfig,
     pub(super) tally: Tally,
     pub(super) counters: Vec<Counter>,
+    /// Whether some node may answer reads from a cache.
+    pub(super) may_be_cached: bool,
+    /// Whether none does now.
+    pub(super) caches_are_off: AtomicBool,
 }
 
 /// An order to read every key back; its sender is dropped when that is done.
@@ -36,7 +42,7 @@ pub(super) type Check = oneshot::Sender<()>;
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    rng: StdRng,
+    pub(super) rng: StdRng,
     /// One for each address, opened when it is needed.
     connections: Vec<Option<Connection>>,
     /// The address that is used now.
@@ -44,6 +50,8 @@ pub(super) struct Writer {
     pub(super) keys: Vec<Key>,
     /// Ordinary keys of hot tags, those of other tags, and big keys.
     groups: [Vec<usize>; 3],
+    /// The big hash and the stream, which are also written many times at once.
+    pub(super) hot: Vec<usize>,
 }
 
 impl Writer {
@@ -60,15 +68,20 @@ impl Writer {
                 keys.push(Key::new(Bytes::from(format!("{}:{index}", prefix(&tag.name)))));
             }
         }
+        let mut hot = Vec::new();
         if let Some(tag) = config.tags.first().filter(|_| config.big_elements > 0) {
             for (kind, empty) in [("hash", Value::hash()), ("list", Value::list()), ("zset", Value::zset())] {
                 groups[BIG].push(keys.len());
                 let name = Bytes::from(format!("{}:big:{kind}", prefix(&tag.name)));
                 keys.push(Key::big(name, empty, config.big_elements));
             }
+            groups[BIG].push(keys.len());
+            hot = vec![groups[BIG][0], keys.len()];
+            let name = Bytes::from(format!("{}:big:stream", prefix(&tag.name)));
+            keys.push(Key::big(name, Value::stream(), STREAM_ENTRIES));
         }
         let (connections, at) = (config.addrs.iter().map(|_| None).collect(), number % config.addrs.len());
-        Self { rng: StdRng::seed_from_u64(seed), connections, at, keys, groups, shared }
+        Self { rng: StdRng::seed_from_u64(seed), connections, at, keys, groups, hot, shared }
     }
 
     /// Connects, deletes what an earlier load of this name left, and builds the big keys.
@@ -120,25 +133,44 @@ impl Writer {
         match self.rng.random_range(0..100) {
             0..=4 => self.count().await,
             5..=14 => self.pipeline().await,
+            15..=16 => self.several().await,
+            17 => self.burst().await,
             _ => self.single().await,
         }
     }
 
-    async fn single(&mut self) -> u32 {
+    pub(super) async fn single(&mut self) -> u32 {
         let index = self.pick(true);
         let key = &self.keys[index];
         if key.is_spoilt() {
             self.forget(index).await;
         } else if key.is_sure() {
             let operation = key.choose(&key.states[0], &mut self.rng, self.shared.config.hyperloglogs);
-            self.send(vec![(index, operation)]).await;
+            if operation.request().bypasses_cache() {
+                self.fill_cache(index).await;
+            }
+            // A reply may have been lost meanwhile.
+            if self.keys[index].is_sure() {
+                self.send(vec![(index, operation)]).await;
+            }
         } else if key.unsettled(self.shared.config.settle).is_zero() {
-            self.settle(index).await;
+            if self.settle(index).await == Found::OnlyCached {
+                self.forget(index).await;
+            }
         } else {
             // Most keys may be in doubt after a crash: no busy loop.
             sleep(Duration::from_millis(1)).await;
         }
         1
+    }
+
+    /// Most often has the node cache a key that is about to be changed behind the cache's back.
+    pub(super) async fn fill_cache(&mut self, index: usize) {
+        let key = &self.keys[index];
+        let read = key.fill_cache(&key.states[0]).filter(|_| self.rng.random_ratio(3, 4));
+        if let Some(read) = read {
+            self.send(vec![(index, read)]).await;
+        }
     }
 
     /// Several commands at once, some of them for the same key.
@@ -185,7 +217,7 @@ impl Writer {
         1
     }
 
-    fn pick(&mut self, big: bool) -> usize {
+    pub(super) fn pick(&mut self, big: bool) -> usize {
         let [hot, cold, large] = &self.groups;
         let group = match () {
             () if big && !large.is_empty() && self.rng.random_ratio(1, 16) => large,
@@ -201,7 +233,7 @@ impl Writer {
     }
 
     /// Sends commands at once and takes the replies into the model.
-    async fn send(&mut self, steps: Vec<(usize, Operation)>) {
+    pub(super) async fn send(&mut self, steps: Vec<(usize, Operation)>) -> Window {
         let requests: Vec<_> = steps.iter().map(|(_, operation)| operation.request()).collect();
         let names: Vec<_> = steps.iter().map(|(index, _)| self.keys[*index].name.clone()).collect();
         let pairs: Vec<_> = names.iter().zip(&requests).collect();
@@ -213,12 +245,13 @@ impl Writer {
                 _ if key.is_spoilt() => {}
                 None | Some(Reply::Error(_)) => key.doubt(operation, window),
                 Some(reply) => {
-                    if let Err(expected) = key.answer(operation, &reply, window) {
+                    if let Err(expected) = key.answer(operation, &reply, window, self.shared.may_be_cached) {
                         self.shared.tally.wrong(&key.name, request, &expected, &reply);
                     }
                 }
             }
         }
+        window
     }
 
     /// Deletes a key, whatever it is.
@@ -284,12 +317,14 @@ impl Writer {
         (replies.into_iter().map(|(reply, _)| reply).collect(), self.window(first))
     }
 
-    fn window(&self, first: i64) -> Window {
+    pub(super) fn window(&self, first: i64) -> Window {
         let slack = i64::try_from(self.shared.config.expiry_slack.as_millis()).unwrap_or(i64::MAX / 4);
         Window { first, last: now(), slack }
     }
 }
 
 const BIG: usize = 2;
+/// About how many entries the stream among the big keys has.
+const STREAM_ENTRIES: usize = 64;
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 const DELAY_MAX: Duration = Duration::from_millis(100);

@@ -18,7 +18,9 @@ async fn sixty_cutovers_are_not_noticed() {
     let mut tags = Tag::of_slots([SLOT, 511, 7].map(Slot::new), SlotCount::CODIS);
     tags[0].hot = true;
     let pattern = format!("{{{}}}*", tags[0].name);
-    let config = LoadConfig { big_elements: 0, keys_per_tag: 5, ..LoadConfig::new(rig.codis.proxy_addrs(), tags) };
+    let nodes = vec![rig.source.addr(), rig.target.addr()];
+    let config =
+        LoadConfig { big_elements: 0, keys_per_tag: 5, nodes, ..LoadConfig::new(rig.codis.proxy_addrs(), tags) };
     let load = Load::start(config).await.expect("the proxies answer");
     let mut times: [Vec<Duration>; 4] = Default::default();
     for round in 0..60 {

@@ -11,7 +11,9 @@ use super::{Request, Value, text};
 pub(in super::super) enum Operation {
     Set(Bytes),
     SetEx(Bytes, u32),
+    SetNx(Bytes),
     Del,
+    Unlink,
     Expire(u32),
     Persist,
     Ttl,
@@ -24,7 +26,9 @@ impl Operation {
             Self::SetEx(value, seconds) => {
                 Request::new("SET", [value.clone(), Bytes::from_static(b"EX"), text(seconds)])
             }
+            Self::SetNx(value) => Request::new("SETNX", [value.clone()]),
             Self::Del => Request::new("DEL", []),
+            Self::Unlink => Request::new("UNLINK", []),
             Self::Expire(seconds) => Request::new("EXPIRE", [text(seconds)]),
             Self::Persist => Request::new("PERSIST", []),
             // Not TTL: a Pika answers that from its cache, a thousand times too long for a hash.
@@ -44,7 +48,13 @@ impl Operation {
                 entry.expiry = Some(Expiry::after(*seconds, window));
                 Expected::Ok
             }
-            Self::Del => {
+            Self::SetNx(value) => {
+                if entry.value.is_none() {
+                    *entry = Entry::of(Value::string(value));
+                }
+                Expected::Integer(1 - exists)
+            }
+            Self::Del | Self::Unlink => {
                 *entry = Entry::deleted(entry.value.take());
                 Expected::Integer(exists)
             }

@@ -21,6 +21,14 @@ impl Value {
     pub(super) fn whole(&self) -> Vec<Question> {
         vec![(Operation::HGetAll.request(), Expected::Pairs(self.0.clone()))]
     }
+
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        Some(vec![(Operation::HScan.request(), self.page())])
+    }
+
+    fn page(&self) -> Expected {
+        Expected::Page(Box::new(Expected::Pairs(self.0.clone())))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +41,7 @@ pub(in super::super) enum Operation {
     HGet(Bytes),
     HLen,
     HGetAll,
+    HScan,
 }
 
 impl Operation {
@@ -42,12 +51,33 @@ impl Operation {
             3..=4 => Self::HMSet(scale.names(rng, 'f').into_iter().map(|name| (name, blob(rng))).collect()),
             5 => Self::HDel(scale.names(rng, 'f')),
             6 => Self::HDel(scale.names(rng, 'n')),
+            7 if !scale.whole => Self::count_up(rng),
             7..=8 => Self::HIncrBy(scale.name(rng, 'n'), rng.random_range(-1000..=1000)),
             9 => Self::HGet(scale.name(rng, 'f')),
             10 if scale.whole => Self::HGetAll,
             10 => Self::HGet(scale.name(rng, 'n')),
             _ => Self::HLen,
         }
+    }
+
+    /// Writes the field of a big hash that is written all the time.
+    pub(super) fn count_up(rng: &mut StdRng) -> Self {
+        Self::HIncrBy(text("n0"), rng.random_range(-1000..=1000))
+    }
+
+    /// Sets one field.
+    pub(super) fn set_one(rng: &mut StdRng, scale: Scale) -> Self {
+        Self::HSet(scale.name(rng, 'f'), blob(rng))
+    }
+
+    /// A read that has a node cache the hash.
+    pub(super) fn fill_cache(scale: Scale) -> Option<Self> {
+        Some(if scale.whole { Self::HGetAll } else { Self::HLen })
+    }
+
+    /// A read of all of it that no cache answers.
+    pub(super) fn scan() -> Option<Self> {
+        Some(Self::HScan)
     }
 
     /// Sets the fields of these numbers.
@@ -67,10 +97,12 @@ impl Operation {
             Self::HGet(field) => Request::new("HGET", [field.clone()]),
             Self::HLen => Request::new("HLEN", []),
             Self::HGetAll => Request::new("HGETALL", []),
+            Self::HScan => Request::scan("HSCAN"),
         }
     }
 
-    pub(super) fn apply(&self, Value(hash): &mut Value) -> Expected {
+    pub(super) fn apply(&self, value: &mut Value) -> Expected {
+        let hash = &mut value.0;
         match self {
             Self::HSet(field, value) => {
                 let before = hash.insert(field.clone(), value.clone());
@@ -92,6 +124,7 @@ impl Operation {
             Self::HGet(field) => Expected::Bulk(hash.get(field).cloned()),
             Self::HLen => Expected::count(hash.len()),
             Self::HGetAll => Expected::Pairs(hash.clone()),
+            Self::HScan => value.page(),
         }
     }
 }

@@ -23,6 +23,10 @@ impl Value {
         vec![(Operation::PfCount.request(), self.count())]
     }
 
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        Some(self.whole())
+    }
+
     /// Small counts are nearly exact in Redis and in Pika.
     fn count(&self) -> Expected {
         let count = i64::try_from(self.0.len()).unwrap_or(i64::MAX);
@@ -35,6 +39,8 @@ impl Value {
 pub(in super::super) enum Operation {
     PfAdd(Bytes),
     PfCount,
+    /// Its bytes, which no model knows.
+    Get,
 }
 
 impl Operation {
@@ -46,10 +52,20 @@ impl Operation {
         }
     }
 
+    /// A read that has a node cache the bytes.
+    pub(super) fn fill_cache(_scale: Scale) -> Option<Self> {
+        Some(Self::Get)
+    }
+
+    pub(super) fn scan() -> Option<Self> {
+        None
+    }
+
     pub(super) fn request(&self) -> Request {
         match self {
             Self::PfAdd(element) => Request::new("PFADD", [element.clone()]),
             Self::PfCount => Request::new("PFCOUNT", []),
+            Self::Get => Request::new("GET", []),
         }
     }
 
@@ -62,6 +78,7 @@ impl Operation {
             Self::PfAdd(_) => Expected::Between(0, 1),
             Self::PfCount if first => Expected::Integer(0),
             Self::PfCount => value.count(),
+            Self::Get => Expected::Anything,
         }
     }
 }

@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::super::expected::Expected;
-use super::{Question, Request, Scale, blob, text};
+use super::{Question, Request, Scale, blob, span, text};
 
 #[derive(Clone, Default, Debug)]
 pub(in super::super) struct Value(VecDeque<Bytes>);
@@ -22,14 +22,19 @@ impl Value {
         vec![(Operation::LRange(0, -1).request(), Expected::List(self.0.iter().cloned().collect()))]
     }
 
+    /// No read of a list passes the cache by.
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        None
+    }
+
+    /// The element that RPOP takes.
+    pub(in super::super) fn last(&self) -> Option<&Bytes> {
+        self.0.back()
+    }
+
     /// The elements that LRANGE and LTRIM mean.
     fn span(&self, first: i64, last: i64) -> std::ops::Range<usize> {
-        let length = i64::try_from(self.0.len()).unwrap_or(i64::MAX);
-        let place = |index: i64| if index < 0 { length + index } else { index };
-        let first = place(first).clamp(0, length);
-        let end = (place(last) + 1).clamp(first, length);
-        let index = |place: i64| usize::try_from(place).unwrap_or_default();
-        index(first)..index(end)
+        span(self.0.len(), first, last)
     }
 }
 
@@ -39,6 +44,14 @@ pub(in super::super) enum Operation {
     RPush(Vec<Bytes>),
     LPop,
     RPop,
+    LPopSome(usize),
+    RPopSome(usize),
+    /// RPOPLPUSH to the list of this name.
+    MoveOut(Bytes),
+    /// What RPOPLPUSH does to the other list. It is never sent.
+    MoveIn(Bytes),
+    /// RPOPLPUSH from the list of this name onto itself.
+    Turn(Bytes),
     LLen,
     LRange(i64, i64),
     LSet(i64, Bytes),
@@ -51,6 +64,11 @@ impl Operation {
         let index = i64::try_from(length).unwrap_or(i64::MAX);
         let elements = |rng: &mut StdRng| (0..rng.random_range(1..=3)).map(|_| blob(rng)).collect();
         match rng.random_range(0..12) {
+            // Not a big one: it would stay in doubt for good.
+            0 if scale.whole && length > 0 && rng.random() => match rng.random() {
+                true => Self::LPopSome(rng.random_range(1..=4)),
+                false => Self::RPopSome(rng.random_range(1..=4)),
+            },
             // An ordinary list may run empty, a big one stays big.
             0..=3 if length > scale.elements || (scale.whole && length > 0) => match rng.random() {
                 true => Self::LPop,
@@ -70,6 +88,15 @@ impl Operation {
         }
     }
 
+    /// A read that has a node cache the list.
+    pub(super) fn fill_cache(scale: Scale) -> Option<Self> {
+        Some(if scale.whole { Self::LRange(0, -1) } else { Self::LLen })
+    }
+
+    pub(super) fn scan() -> Option<Self> {
+        None
+    }
+
     /// Appends elements of these numbers.
     pub(super) fn fill(numbers: &[usize]) -> Self {
         Self::RPush(numbers.iter().map(|number| text(format_args!("element {number}"))).collect())
@@ -81,6 +108,9 @@ impl Operation {
             Self::RPush(elements) => Request::new("RPUSH", elements.iter().cloned()),
             Self::LPop => Request::new("LPOP", []),
             Self::RPop => Request::new("RPOP", []),
+            Self::LPopSome(count) => Request::new("LPOP", [text(count)]),
+            Self::RPopSome(count) => Request::new("RPOP", [text(count)]),
+            Self::MoveOut(name) | Self::MoveIn(name) | Self::Turn(name) => Request::new("RPOPLPUSH", [name.clone()]),
             Self::LLen => Request::new("LLEN", []),
             Self::LRange(first, last) => Request::new("LRANGE", [text(first), text(last)]),
             Self::LSet(index, element) => Request::new("LSET", [text(index), element.clone()]),
@@ -99,7 +129,22 @@ impl Operation {
                 Expected::count(value.0.len())
             }
             Self::LPop => Expected::Bulk(value.0.pop_front()),
-            Self::RPop => Expected::Bulk(value.0.pop_back()),
+            Self::RPop | Self::MoveOut(_) => Expected::Bulk(value.0.pop_back()),
+            Self::LPopSome(count) => Expected::Popped(value.0.drain(..value.0.len().min(*count)).collect()),
+            Self::RPopSome(count) => {
+                let rest = value.0.len() - value.0.len().min(*count);
+                Expected::Popped(value.0.drain(rest..).rev().collect())
+            }
+            Self::MoveIn(element) => {
+                value.0.push_front(element.clone());
+                Expected::Anything
+            }
+            Self::Turn(_) => {
+                let element = value.0.pop_back();
+                value.0.extend(element.clone());
+                value.0.rotate_right(usize::from(element.is_some()));
+                Expected::Bulk(element)
+            }
             Self::LLen => Expected::count(value.0.len()),
             Self::LRange(first, last) => Expected::List(value.0.range(value.span(*first, *last)).cloned().collect()),
             Self::LSet(index, element) => match value.span(*index, *index) {

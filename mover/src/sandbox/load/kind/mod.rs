@@ -3,7 +3,9 @@
 //!
 //! Only commands that Redis and Pika 4.0.1 answer alike, and no names with NUL bytes.
 
+mod cache;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 mod list;
@@ -20,6 +22,7 @@ use replication::Command;
 use super::expected::Expected;
 
 pub(super) use self::generic::Operation as Generic;
+pub(super) use self::list::Operation as ListOperation;
 pub(super) use self::stream::Id;
 
 /// A command without its key.
@@ -107,6 +110,27 @@ macro_rules! kinds {
                 }
             }
 
+            /// A read that has a node cache it, if it caches such keys at all.
+            pub(super) fn fill_cache(&self, scale: Scale) -> Option<Operation> {
+                match self {
+                    $(Self::$name(_) => $module::Operation::fill_cache(scale).map(Operation::$name)),*
+                }
+            }
+
+            /// A read of all of it that never comes from a node's cache, if there is one.
+            pub(super) fn scan(&self) -> Option<Operation> {
+                match self {
+                    $(Self::$name(_) => $module::Operation::scan().map(Operation::$name)),*
+                }
+            }
+
+            /// What reads all of it and is never answered from a node's cache; `None` where there is no such read.
+            pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+                match self {
+                    $(Self::$name(value) => value.whole_past_cache()),*
+                }
+            }
+
             /// What reads all of it.
             pub(super) fn whole(&self) -> Vec<Question> {
                 match self {
@@ -186,6 +210,16 @@ impl Value {
         Self::Stream(stream::Value::default())
     }
 
+    /// One of many writes that are sent to a hot key at once.
+    pub(super) fn burst(&self, rng: &mut StdRng, scale: Scale) -> Operation {
+        match self {
+            Self::Stream(value) => Operation::Stream(stream::Operation::burst(value, rng, scale)),
+            Self::Hash(_) if rng.random() => Operation::Hash(hash::Operation::count_up(rng)),
+            Self::Hash(_) => Operation::Hash(hash::Operation::set_one(rng, scale)),
+            other => other.choose(rng, scale),
+        }
+    }
+
     /// Commands that build a collection of `elements`, for a hash, a list or a sorted set.
     pub(super) fn build(&self, elements: usize) -> Vec<Operation> {
         let numbers: Vec<_> = (0..elements).collect();
@@ -197,6 +231,16 @@ impl Value {
             _ => Vec::new(),
         }
     }
+}
+
+/// The elements from one index to another, both included and negative ones counted from the end.
+fn span(length: usize, first: i64, last: i64) -> std::ops::Range<usize> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let place = |index: i64| if index < 0 { length + index } else { index };
+    let first = place(first).clamp(0, length);
+    let end = (place(last) + 1).clamp(first, length);
+    let index = |place: i64| usize::try_from(place).unwrap_or_default();
+    index(first)..index(end)
 }
 
 /// Something as the bytes of its text.

@@ -21,6 +21,14 @@ impl Value {
     pub(super) fn whole(&self) -> Vec<Question> {
         vec![(Operation::SMembers.request(), Expected::Set(self.0.clone()))]
     }
+
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        Some(vec![(Operation::SScan.request(), self.page())])
+    }
+
+    fn page(&self) -> Expected {
+        Expected::Page(Box::new(Expected::Set(self.0.clone())))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +39,7 @@ pub(in super::super) enum Operation {
     SIsMember(Bytes),
     SCard,
     SMembers,
+    SScan,
 }
 
 impl Operation {
@@ -44,6 +53,16 @@ impl Operation {
         }
     }
 
+    /// A read that has a node cache the set.
+    pub(super) fn fill_cache(_scale: Scale) -> Option<Self> {
+        Some(Self::SMembers)
+    }
+
+    /// A read of all of it that no cache answers.
+    pub(super) fn scan() -> Option<Self> {
+        Some(Self::SScan)
+    }
+
     pub(super) fn request(&self) -> Request {
         match self {
             Self::SAdd(members) => Request::new("SADD", members.iter().cloned()),
@@ -51,16 +70,19 @@ impl Operation {
             Self::SIsMember(member) => Request::new("SISMEMBER", [member.clone()]),
             Self::SCard => Request::new("SCARD", []),
             Self::SMembers => Request::new("SMEMBERS", []),
+            Self::SScan => Request::scan("SSCAN"),
         }
     }
 
-    pub(super) fn apply(&self, Value(set): &mut Value) -> Expected {
+    pub(super) fn apply(&self, value: &mut Value) -> Expected {
+        let set = &mut value.0;
         match self {
             Self::SAdd(members) => Expected::count(members.iter().filter(|&member| set.insert(member.clone())).count()),
             Self::SRem(members) => Expected::count(members.iter().filter(|&member| set.remove(member)).count()),
             Self::SIsMember(member) => Expected::Integer(i64::from(set.contains(member))),
             Self::SCard => Expected::count(set.len()),
             Self::SMembers => Expected::Set(set.clone()),
+            Self::SScan => value.page(),
         }
     }
 }

@@ -52,6 +52,17 @@ impl Value {
         }
     }
 
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        Some(self.whole())
+    }
+
+    /// Drops the oldest entries until there are so many, and tells how many those were.
+    fn trim(&mut self, length_max: usize) -> usize {
+        let surplus = self.entries.len().saturating_sub(length_max);
+        (0..surplus).for_each(|_| drop(self.entries.pop_first()));
+        surplus
+    }
+
     fn all(&self) -> Expected {
         Expected::Entries(self.entries.iter().map(|(&id, (field, value))| (id, field.clone(), value.clone())).collect())
     }
@@ -60,8 +71,10 @@ impl Value {
 #[derive(Clone, Debug)]
 #[expect(clippy::enum_variant_names, reason = "the commands have these names")]
 pub(in super::super) enum Operation {
-    XAdd(Id, Bytes, Bytes),
+    /// The last is the length to which it trims.
+    XAdd(Id, Bytes, Bytes, Option<usize>),
     XDel(Id),
+    XTrim(usize),
     XLen,
     XRange,
 }
@@ -71,29 +84,53 @@ impl Operation {
         let length = value.entries.len();
         let choice = rng.random_range(0..10);
         match choice {
-            0..=4 if length > 0 && length < scale.elements * 2 => Self::next(value.last, rng),
+            0..=4 if length > 0 && length < scale.elements * 2 => Self::next(value.last, rng, scale),
+            5 if length > scale.elements && rng.random() => Self::XTrim(scale.elements - rng.random_range(0..4)),
             0..=6 if length > 1 => {
                 let place = rng.random_range(0..length);
                 let id = value.entries.keys().nth(place).copied().unwrap_or_default();
                 Self::XDel(id)
             }
-            _ if length == 0 => Self::next(value.last, rng),
+            _ if length == 0 => Self::next(value.last, rng, scale),
             7 => Self::XLen,
             _ => Self::XRange,
         }
     }
 
-    fn next(Id(milliseconds, sequence): Id, rng: &mut StdRng) -> Self {
+    fn next(Id(milliseconds, sequence): Id, rng: &mut StdRng, scale: Scale) -> Self {
         let id = match rng.random() {
             true => Id(milliseconds, sequence + 1),
             false => Id(milliseconds + rng.random_range(1..1000), 0),
         };
-        Self::XAdd(id, text(format_args!("f{}", rng.random_range(0..4))), blob(rng))
+        let length_max = rng.random_ratio(1, 8).then_some(scale.elements);
+        Self::XAdd(id, text(format_args!("f{}", rng.random_range(0..4))), blob(rng), length_max)
+    }
+
+    /// One of the many writes of a hot stream.
+    pub(super) fn burst(value: &Value, rng: &mut StdRng, scale: Scale) -> Self {
+        match rng.random_range(0..8) {
+            0 if !value.is_absent() => Self::choose(value, rng, scale),
+            _ => Self::next(value.last, rng, scale),
+        }
+    }
+
+    /// Nothing of a stream is cached.
+    pub(super) fn fill_cache(_scale: Scale) -> Option<Self> {
+        None
+    }
+
+    pub(super) fn scan() -> Option<Self> {
+        None
     }
 
     pub(super) fn request(&self) -> Request {
         match self {
-            Self::XAdd(id, field, value) => Request::new("XADD", [text(id), field.clone(), value.clone()]),
+            Self::XAdd(id, field, value, length_max) => {
+                let trim = length_max.map(|length| [text("MAXLEN"), text(length)]);
+                let entry = [text(id), field.clone(), value.clone()];
+                Request::new("XADD", trim.into_iter().flatten().chain(entry))
+            }
+            Self::XTrim(length) => Request::new("XTRIM", [text("MAXLEN"), text(length)]),
             Self::XDel(id) => Request::new("XDEL", [text(id)]),
             Self::XLen => Request::new("XLEN", []),
             Self::XRange => Request::new("XRANGE", [text('-'), text('+')]),
@@ -102,13 +139,15 @@ impl Operation {
 
     pub(super) fn apply(&self, value: &mut Value) -> Expected {
         match self {
-            Self::XAdd(id, _, _) if *id <= value.last => Expected::Error,
-            Self::XAdd(id, field, bytes) => {
+            Self::XAdd(id, ..) if *id <= value.last => Expected::Error,
+            Self::XAdd(id, field, bytes, length_max) => {
                 value.last = *id;
                 value.entries.insert(*id, (field.clone(), bytes.clone()));
+                length_max.map(|length| value.trim(length));
                 Expected::Bulk(Some(text(id)))
             }
             Self::XDel(id) => Expected::Integer(i64::from(value.entries.remove(id).is_some())),
+            Self::XTrim(length) => Expected::count(value.trim(*length)),
             Self::XLen => Expected::count(value.entries.len()),
             Self::XRange => value.all(),
         }

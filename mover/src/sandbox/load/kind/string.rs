@@ -27,6 +27,11 @@ impl Value {
         vec![(Operation::Get.request(), Expected::Bulk(self.bytes()))]
     }
 
+    /// No read of a string passes the cache by.
+    pub(super) fn whole_past_cache(&self) -> Option<Vec<Question>> {
+        None
+    }
+
     fn bytes(&self) -> Option<Bytes> {
         self.0.as_ref().map(|bytes| Bytes::copy_from_slice(bytes))
     }
@@ -75,6 +80,15 @@ impl Operation {
             9 => Self::StrLen,
             _ => Self::Get,
         }
+    }
+
+    /// A read that has a node cache the string.
+    pub(super) fn fill_cache(_scale: Scale) -> Option<Self> {
+        Some(Self::Get)
+    }
+
+    pub(super) fn scan() -> Option<Self> {
+        None
     }
 
     pub(super) fn request(&self) -> Request {
