@@ -36,6 +36,8 @@ pub(in super::super) struct Value {
     entries: BTreeMap<Id, (Bytes, Bytes)>,
     /// The greatest id ever given: it stays when its entry goes.
     last: Id,
+    /// The newest entry was deleted once: from then on Pika takes another entry for the first one, and trims from there on.
+    is_mistrimmed: bool,
 }
 
 impl Value {
@@ -84,25 +86,29 @@ impl Operation {
         let length = value.entries.len();
         let choice = rng.random_range(0..10);
         match choice {
-            0..=4 if length > 0 && length < scale.elements * 2 => Self::next(value.last, rng, scale),
-            5 if length > scale.elements && rng.random() => Self::XTrim(scale.elements - rng.random_range(0..4)),
+            0..=4 if length > 0 && length < scale.elements * 2 => Self::next(value, rng, scale),
+            5 if length > scale.elements && !value.is_mistrimmed && rng.random() => {
+                Self::XTrim(scale.elements - rng.random_range(0..4))
+            }
             0..=6 if length > 1 => {
-                let place = rng.random_range(0..length);
+                // A big stream is trimmed as long as it lives.
+                let place = rng.random_range(0..length - usize::from(!scale.whole));
                 let id = value.entries.keys().nth(place).copied().unwrap_or_default();
                 Self::XDel(id)
             }
-            _ if length == 0 => Self::next(value.last, rng, scale),
+            _ if length == 0 => Self::next(value, rng, scale),
             7 => Self::XLen,
             _ => Self::XRange,
         }
     }
 
-    fn next(Id(milliseconds, sequence): Id, rng: &mut StdRng, scale: Scale) -> Self {
+    fn next(value: &Value, rng: &mut StdRng, scale: Scale) -> Self {
+        let Id(milliseconds, sequence) = value.last;
         let id = match rng.random() {
             true => Id(milliseconds, sequence + 1),
             false => Id(milliseconds + rng.random_range(1..1000), 0),
         };
-        let length_max = rng.random_ratio(1, 8).then_some(scale.elements);
+        let length_max = (!value.is_mistrimmed && rng.random_ratio(1, 8)).then_some(scale.elements);
         Self::XAdd(id, text(format_args!("f{}", rng.random_range(0..4))), blob(rng), length_max)
     }
 
@@ -110,7 +116,7 @@ impl Operation {
     pub(super) fn burst(value: &Value, rng: &mut StdRng, scale: Scale) -> Self {
         match rng.random_range(0..8) {
             0 if !value.is_absent() => Self::choose(value, rng, scale),
-            _ => Self::next(value.last, rng, scale),
+            _ => Self::next(value, rng, scale),
         }
     }
 
@@ -146,7 +152,10 @@ impl Operation {
                 length_max.map(|length| value.trim(length));
                 Expected::Bulk(Some(text(id)))
             }
-            Self::XDel(id) => Expected::Integer(i64::from(value.entries.remove(id).is_some())),
+            Self::XDel(id) => {
+                value.is_mistrimmed |= *id == value.last;
+                Expected::Integer(i64::from(value.entries.remove(id).is_some()))
+            }
             Self::XTrim(length) => Expected::count(value.trim(*length)),
             Self::XLen => Expected::count(value.entries.len()),
             Self::XRange => value.all(),
