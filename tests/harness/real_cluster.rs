@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mover::routing::{Codis as Control, CodisOptions, RoutingControl};
-use mover::sandbox::load::{CommandSet, LoadConfig, Tag};
+use mover::sandbox::load::{LoadConfig, Tag};
 use mover::{Job, JobOptions, Side};
 use replication::{SlotCount, SlotSet};
 
@@ -65,7 +65,6 @@ impl RealCluster {
             in_order: false,
             nodes: vec![self.source.addr(), self.target.addr()],
             node_password: Some(self.password.clone()).filter(|password| !password.is_empty()),
-            commands: CommandSet::OneTag,
             ..LoadConfig::new(self.codis.proxy_addrs().to_vec(), tags)
         }
     }

@@ -76,10 +76,8 @@ impl LoadConfig {
 /// Which commands a load may send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommandSet {
-    /// Those of one key: what the sandbox's proxies pass on.
+    /// Those of one key: what proxies pass on. A real Codis refuses RPOPLPUSH as the sandbox does.
     OneKey,
-    /// RPOPLPUSH between keys of a tag as well, as a real Codis passes it on.
-    OneTag,
     /// All of a Pika, connected to without a proxy.
     Pika,
 }

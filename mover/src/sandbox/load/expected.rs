@@ -28,7 +28,7 @@ pub(super) enum Expected {
     /// What a pop with a count answers; where it took one element, some nodes answer that element alone.
     Popped(Vec<Bytes>),
     /// The only page of a scan.
-    Page(Box<Expected>),
+    Page(Box<Self>),
     /// Member, score, member, score, in any order.
     Members(BTreeMap<Bytes, f64>),
     /// Member, score, member, score, by rank.

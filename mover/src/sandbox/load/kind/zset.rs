@@ -46,7 +46,6 @@ impl Value {
 }
 
 #[derive(Clone, Debug)]
-#[expect(clippy::enum_variant_names, reason = "the commands have these names")]
 pub(in super::super) enum Operation {
     ZAdd(Vec<(f64, Bytes)>),
     ZIncrBy(f64, Bytes),
