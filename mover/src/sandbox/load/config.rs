@@ -33,6 +33,9 @@ pub struct LoadConfig {
     pub keys_per_tag: usize,
     /// Elements of each writer's big hash, big list and big sorted set in the first tag; 0 for none.
     pub big_elements: usize,
+    /// Writes that are sent at once to a writer's big hash and stream. Each reply that is lost doubles the states that the
+    /// key may be in, so more than a few are for servers that never die.
+    pub burst: usize,
     /// Whether HyperLogLogs are among the types.
     pub hyperloglogs: bool,
     /// Whether commands for one key that are sent at once are done in their order. A Codis proxy with several connections
@@ -63,6 +66,7 @@ impl LoadConfig {
             hot_share: 0.75,
             keys_per_tag: 20,
             big_elements: 2000,
+            burst: 8,
             hyperloglogs: false,
             in_order: true,
             pace: None,

@@ -146,16 +146,16 @@ impl Writer {
         }
     }
 
-    /// Many writes of the hot stream and the hot hash at once.
+    /// Many writes of the hot stream and the hot hash at once, which a Codis as it is shipped sends over one connection.
     pub(super) async fn burst(&mut self) -> u32 {
         let hot: Vec<_> = self.hot.iter().copied().filter(|&index| self.keys[index].is_sure()).collect();
-        if hot.is_empty() || !self.shared.config.in_order {
+        if hot.is_empty() {
             return self.single().await;
         }
         // Only what is added to a stream depends on what it holds.
         let mut streams: BTreeMap<usize, Entry> = BTreeMap::new();
-        let mut steps = Vec::with_capacity(BURST);
-        for _ in 0..BURST {
+        let mut steps = Vec::new();
+        for _ in 0..self.shared.config.burst {
             let index = hot[self.rng.random_range(0..hot.len())];
             let key = &self.keys[index];
             let is_hash = matches!(key.states[0].value, Some(Value::Hash(_)));
@@ -175,6 +175,3 @@ impl Writer {
         sent
     }
 }
-
-/// Commands that are sent at once.
-const BURST: usize = 60;
