@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use replication::Command;
 use snapshot::format::{Column, StreamKey, StreamMeta, Version, encode_entry, entry_fields, meta_key, stream_key};
-use snapshot::{StreamEntry, StreamId};
+use snapshot::{Batch, StreamEntry, StreamId};
 
 use super::call::{Answer, Call, Done, Logged, is_word};
 use super::data::empty_stream;
@@ -48,14 +48,14 @@ pub(super) fn xadd(call: &Call<'_>) -> Answer {
     meta.added += 1;
     meta.last_id = id;
     meta.length += 1;
-    // The server writes them one after the other, and one that is killed in between counts wrongly from then on. Clients who
-    // hold every answer against a model could not tell that from a loss, so here they are one.
-    batch.put(Column::Default, meta_key(call.key()), meta.encode());
-    call.data().write(batch)?;
     if let Some(trim) = options.trim {
-        cut(call, &mut meta, trim)?;
-        put(call, &meta)?;
+        let added = StreamEntry { id, fields: fields.to_vec() };
+        cut(call, &mut meta, trim, Some(added), &mut batch)?;
     }
+    // The server writes them one after the other, and one that is killed in between counts wrongly from then on, or has more
+    // entries than it ever had for its clients. Clients who hold every answer against a model could not tell that from a loss,
+    // so here they are one.
+    put(call, &meta, batch)?;
     let text = Bytes::from(id.to_string());
     let log = match options.id {
         NewId::Full(_) => Logged::Verbatim,
@@ -74,8 +74,9 @@ pub(super) fn xtrim(call: &Call<'_>) -> Answer {
     let Some(mut meta) = stream(call, call.key())? else {
         return Ok(Reply::Integer(0).into());
     };
-    let count = cut(call, &mut meta, trim)?;
-    put(call, &meta)?;
+    let mut batch = call.data().batch(call.key());
+    let count = cut(call, &mut meta, trim, None, &mut batch)?;
+    put(call, &meta, batch)?;
     Ok(Reply::count(count).into())
 }
 
@@ -106,8 +107,7 @@ pub(super) fn xdel(call: &Call<'_>) -> Answer {
         meta.first_id = end(&rest).map_or_else(StreamId::default, |entry| entry.id);
     }
     // At once, as in XADD.
-    batch.put(Column::Default, meta_key(call.key()), meta.encode());
-    call.data().write(batch)?;
+    put(call, &meta, batch)?;
     Ok(Reply::Integer(i64::from(count)).into())
 }
 
@@ -202,35 +202,39 @@ pub(super) fn xinfo(call: &Call<'_>) -> Answer {
     .into())
 }
 
-/// Deletes entries from the front and tells how many.
-fn cut(call: &Call<'_>, meta: &mut StreamMeta, trim: Trim) -> Result<usize> {
+/// Deletes entries from the front and tells how many; `added` is one behind all others that is not yet written.
+fn cut(
+    call: &Call<'_>,
+    meta: &mut StreamMeta,
+    trim: Trim,
+    added: Option<StreamEntry>,
+    batch: &mut Batch<'_>,
+) -> Result<usize> {
     let from = Interval { first: meta.first_id, ..Interval::ALL };
-    let gone = match trim {
+    let length = u64::try_from(meta.length).unwrap_or(0);
+    let excess = match trim {
         Trim::None => return Ok(0),
-        Trim::Length(kept) => {
-            let length = u64::try_from(meta.length).unwrap_or(0);
-            let excess = usize::try_from(length.saturating_sub(kept)).unwrap_or(usize::MAX);
-            entries(call, call.key(), meta, from, excess)?
-        }
-        Trim::Below(id) => {
-            let mut below = entries(call, call.key(), meta, from, usize::MAX)?;
-            below.retain(|entry| entry.id < id);
-            below
-        }
+        Trim::Length(kept) => usize::try_from(length.saturating_sub(kept)).unwrap_or(usize::MAX),
+        Trim::Below(_) => usize::MAX,
     };
-    let Some(last) = gone.last() else {
+    // One more, which is the first entry from now on.
+    let limit = excess.saturating_add(1);
+    let mut front = entries(call, call.key(), meta, from, limit)?;
+    front.extend(added.filter(|_| front.len() < limit));
+    let count = match trim {
+        Trim::Below(id) => front.iter().take_while(|entry| entry.id < id).count(),
+        Trim::None | Trim::Length(_) => excess.min(front.len()),
+    };
+    let Some(last) = count.checked_sub(1).map(|at| front[at].id) else {
         return Ok(0);
     };
-    let mut batch = call.data().batch(call.key());
-    for entry in &gone {
+    for entry in &front[..count] {
         batch.delete(Column::Stream, stream_key(call.key(), meta.version, entry.id));
     }
-    call.data().write(batch)?;
-    meta.deleted_id_max = meta.deleted_id_max.max(last.id);
-    meta.length -= i32::try_from(gone.len()).unwrap_or(meta.length);
-    let rest = entries(call, call.key(), meta, Interval::after(last.id), 1)?;
-    meta.first_id = rest.first().map_or_else(StreamId::default, |entry| entry.id);
-    Ok(gone.len())
+    meta.deleted_id_max = meta.deleted_id_max.max(last);
+    meta.length -= i32::try_from(count).unwrap_or(meta.length);
+    meta.first_id = front.get(count).map_or_else(StreamId::default, |entry| entry.id);
+    Ok(count)
 }
 
 /// The id for a new entry, which must be above all that were given out.
@@ -266,8 +270,8 @@ fn stream(call: &Call<'_>, key: &Bytes) -> Result<Option<StreamMeta>> {
     call.data().stream(key, call.now).map_err(Fault::verbose)
 }
 
-fn put(call: &Call<'_>, meta: &StreamMeta) -> Result<()> {
-    let mut batch = call.data().batch(call.key());
+/// Writes what is in the batch, and the meta row.
+fn put(call: &Call<'_>, meta: &StreamMeta, mut batch: Batch<'_>) -> Result<()> {
     batch.put(Column::Default, meta_key(call.key()), meta.encode());
     call.data().write(batch)
 }
