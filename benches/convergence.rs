@@ -2,7 +2,8 @@
 //! How many changes a second of the moving slots are followed until they are switched, and what is said when it is too many.
 //!
 //! Two nodes, a proxy, clients, and the mover, all in one process. `cargo bench -p mover --bench convergence -- written`
-//! runs one of the two parts.
+//! runs one of the two parts. With `BENCH_NODES=<source>,<target>`, two empty Pikas that are running, the first part is
+//! measured once between them, with `BENCH_RATE` writes a second or as many as the clients can.
 //!
 //! Measured on 2026-11-26 on 2 cores, nothing else running. Clients that only write strings of 100 bytes, each time another
 //! one of 100,000, all in moving slots; in the end every one had the value that was acknowledged last:
@@ -37,9 +38,10 @@ mod support {
     pub(crate) mod writers;
 }
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use mover::sandbox::demo::{Demo, DemoError, DemoOptions};
 use mover::sandbox::load::{self, FillConfig, Tag};
 use mover::sandbox::node::{Node, NodeConfig};
@@ -54,6 +56,11 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let part = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let wants = |name| part.as_ref().is_none_or(|part| part == name);
+    if let Ok(nodes) = std::env::var("BENCH_NODES") {
+        let (source, target) = nodes.split_once(',').context("BENCH_NODES is not `<source>,<target>`")?;
+        let rate = std::env::var("BENCH_RATE").ok().map(|rate| rate.parse()).transpose()?;
+        return runtime.block_on(Box::pin(written_between(source.parse()?, target.parse()?, rate, None)));
+    }
     if wants("written") {
         println!("clients that only write to moving slots, writes/s asked for");
         for (rate, limit) in WRITTEN {
@@ -74,13 +81,19 @@ async fn written(rate: Option<f64>, limit: Option<&str>) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let source = Node::start(NodeConfig::new(dir.path().join("source"))).await?;
     let target = Node::start(NodeConfig::new(dir.path().join("target"))).await?;
-    let proxy = Proxy::start(ProxyConfig::new(source.addr(), target.addr())).await?;
+    written_between(source.addr(), target.addr(), rate, limit).await?;
+    source.stop().await?;
+    Ok(target.stop().await?)
+}
+
+async fn written_between(source: SocketAddr, target: SocketAddr, rate: Option<f64>, limit: Option<&str>) -> Result<()> {
+    let proxy = Proxy::start(ProxyConfig::new(source, target)).await?;
     let slots: SlotSet = (0..SLOTS).map(|slot| Slot::new(slot * 100)).collect();
     let tags = Tag::of_slots(slots.iter(), SlotCount::CODIS);
-    load::fill(source.addr(), FillConfig::new(tags.clone(), KEYS)).await?;
+    load::fill(source, FillConfig::new(tags.clone(), KEYS)).await?;
     let writers = Writers::start(proxy.addr(), &tags, rate)?;
     tokio::time::sleep(BEFORE).await;
-    let mut job = Job::builder(slots).source(source.addr()).target(target.addr()).routing(proxy.control());
+    let mut job = Job::builder(slots).source(source).target(target).routing(proxy.control());
     if let Some(limit) = limit {
         job = job.command_rate(limit.parse().map_err(anyhow::Error::msg)?);
     }
@@ -98,8 +111,7 @@ async fn written(rate: Option<f64>, limit: Option<&str>) -> Result<()> {
     tell(&what, Some(commands), took, outcome, watching).await?;
     println!("{:<28} longest wait for {} commands {:.1?}", "", Writers::PIPELINE, seen.longest);
     proxy.stop().await;
-    source.stop().await?;
-    Ok(target.stop().await?)
+    Ok(())
 }
 
 async fn checked(clients: usize, pace: Option<u32>) -> Result<()> {
