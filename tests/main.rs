@@ -37,6 +37,7 @@ mod renamed_commands;
 mod rollback;
 mod safety;
 mod sandbox;
+mod soak;
 mod tidy;
 mod truth;
 mod two_jobs;
