@@ -2,11 +2,11 @@
 //! What is never deleted, and what never comes late.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mover::dialect::HyperLogLogPolicy;
-use mover::job::journal::{Course, Journal};
+use mover::job::journal::{Course, Journal, Moment};
 use mover::job::{Cleanup, Report};
 use mover::sink::Target;
 use mover::{Error, Job, JobOptions, Side};
@@ -15,7 +15,9 @@ use replication::{SlotCount, SlotSet};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{CommandLine, Hooked, RedisServer, Source, Switchboard, assert_same, contents, endpoint, until};
+use crate::harness::{
+    Call, CommandLine, Hooked, RedisServer, Source, Switchboard, assert_same, contents, endpoint, until,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_came_too_late_is_kept_by_whoever_goes_on() {
@@ -45,6 +47,28 @@ async fn without_one_the_source_is_emptied() {
     assert_eq!(contents(&mut source.client()).len(), 0);
     assert_same(source.contents(), &contents(&mut target.client()));
     source.assert_tidy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_of_which_only_the_journal_knows_is_on_the_disk_before_it_is_sent() {
+    use Moment::{After, Before, Synced};
+    for (board, last) in [
+        (Switchboard::forgetful(), vec![Before, Synced, After]),
+        // Clients wait, and after a crash of the machine this layer says who the owner is.
+        (Switchboard::default(), vec![After, Before, After]),
+    ] {
+        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let source = Source::start(dir.path()).await;
+        let (target, routing) = (RedisServer::start(), Arc::new(board));
+        let mut journal = Journal::create(state.path(), course()).unwrap();
+        let (moments, at_switch) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (told, seen, kept) = (Arc::clone(&moments), Arc::clone(&moments), Arc::clone(&at_switch));
+        journal.on_entry(move |moment| told.lock().unwrap().push(moment));
+        routing.on(Call::Switch, move |_| kept.lock().unwrap().clone_from(&seen.lock().unwrap()));
+        job(&source, &target, &routing, journal).run().await.unwrap();
+        let at_switch = at_switch.lock().unwrap();
+        assert!(at_switch.ends_with(&last), "{at_switch:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

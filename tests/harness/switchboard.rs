@@ -12,6 +12,7 @@ use replication::{Slot, SlotSet};
 #[derive(Default)]
 pub(crate) struct Switchboard {
     state: Mutex<State>,
+    is_forgetful: bool,
 }
 
 #[derive(Default)]
@@ -61,7 +62,12 @@ impl Switchboard {
     /// One whose calls fail so, each fault once, in this order for each call.
     pub(crate) fn with_faults(faults: &[(Call, Fault)]) -> Self {
         let state = State { faults: faults.iter().copied().collect(), ..State::default() };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), is_forgetful: false }
+    }
+
+    /// One that does not know of the switches that an earlier process has sent.
+    pub(crate) fn forgetful() -> Self {
+        Self { is_forgetful: true, ..Self::default() }
     }
 
     /// The slots that belong to the target by now.
@@ -145,6 +151,10 @@ impl RoutingControl for Switchboard {
                 Some(_) => Err(Error::Routing { what: "the switchboard does not say who owns it".to_owned() }),
             }
         })
+    }
+
+    fn knows_earlier_switches(&self) -> bool {
+        !self.is_forgetful
     }
 
     fn preconditions<'a>(&'a self, _: &'a SlotSet) -> BoxFuture<'a, Result<Readiness>> {

@@ -57,11 +57,15 @@ struct Book {
 
 type Hook = Box<dyn Fn(Moment) + Send + Sync>;
 
-/// When an entry is on the disk.
+/// How far an entry is.
 #[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Moment {
+    /// It is not written.
     Before,
+    /// It outlives the machine, which not every entry waits for.
+    Synced,
+    /// It outlives this process.
     After,
 }
 
@@ -278,7 +282,7 @@ impl Journal {
         self.inner().log.is_some()
     }
 
-    /// Does something right before and right after each entry.
+    /// Does something at each moment of each entry.
     #[doc(hidden)]
     pub fn on_entry(&mut self, hook: impl Fn(Moment) + Send + Sync + 'static) {
         // The first one counts.
@@ -325,6 +329,7 @@ impl Journal {
             let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
             let synced = synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             synced.map_err(|fault| Error::file("sync", path, fault))?;
+            self.comes(Moment::Synced);
         }
         self.comes(Moment::After);
         Ok(())
