@@ -105,7 +105,7 @@ async fn empty(
     board.on(Call::Raise, move |_| {
         if let Some(is_stopped) = is_stopped.lock().unwrap().take() {
             fenced.try_send(()).unwrap();
-            tokio::task::block_in_place(|| is_stopped.recv().unwrap());
+            is_stopped.recv().unwrap();
         }
     });
     let mut options = JobOptions { verify, cleanup: Cleanup::Keep, ..JobOptions::new(SlotSet::all(SlotCount::CODIS)) };

@@ -37,12 +37,12 @@ pub enum Extent {
     /// Only these fields, members or stream ids. That is all the command touched; but if the key had expired, nothing
     /// in the log says so, and it began a new life with them. So look again at all of a key that had an expiry.
     Elements(Vec<Bytes>),
-    /// These members or stream ids, and others that the log does not name: some elements at the ends of a sorted set, or
-    /// the first entries of a stream, may be gone. What is said of an expiry above holds here too.
+    /// These members or stream ids, and perhaps others that the log does not name, as `cut` says. What is said of an expiry
+    /// above holds here too.
     Cut {
         /// Those that the log names.
         elements: Vec<Bytes>,
-        /// Where the others lay.
+        /// Where the others lay, if there are any.
         cut: Cut,
     },
     /// What was done to a list, in order. Whoever does not have exactly the list of this place in the log, and no expiry
@@ -50,8 +50,8 @@ pub enum Extent {
     Steps(Vec<ListStep>),
 }
 
-/// Where elements of a sorted set or stream may be gone. Each removal took all members between two scores that there were
-/// at its time. Streams lose their first entries only.
+/// Where elements of a sorted set or stream may be gone that the log does not name. Each removal took all members between
+/// two scores that there were at its time. Streams lose their first entries (`low`).
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Cut {
     /// Where removals looked at from the low end begin: the greatest of their lower bounds. A member that is still there
@@ -59,14 +59,26 @@ pub struct Cut {
     pub low: Option<f64>,
     /// The same from the high end: the least of their upper bounds.
     pub high: Option<f64>,
+    /// Whether entries of a stream were deleted by their ids. Once it has lost its newest entry so, Pika 4.0 takes another
+    /// one for the first (`SetFirstOrLastID` in `redis_streams.cc`), and a later threshold takes entries from there on
+    /// instead of the first ones.
+    pub is_deleted_by_id: bool,
 }
 
 impl Cut {
     /// At the low end.
-    pub const LOW: Self = Self { low: Some(f64::NEG_INFINITY), high: None };
+    pub const LOW: Self = Self { low: Some(f64::NEG_INFINITY), high: None, is_deleted_by_id: false };
 
     /// At the high end.
-    pub const HIGH: Self = Self { low: None, high: Some(f64::INFINITY) };
+    pub const HIGH: Self = Self { low: None, high: Some(f64::INFINITY), is_deleted_by_id: false };
+
+    /// Nothing but what is named, entries of a stream.
+    pub const BY_ID: Self = Self { low: None, high: None, is_deleted_by_id: true };
+
+    /// Whether elements may be gone that the log does not name.
+    pub fn is_open(self) -> bool {
+        self.low.is_some() || self.high.is_some()
+    }
 
     /// Both.
     #[must_use]
@@ -75,7 +87,11 @@ impl Cut {
             (Some(one), Some(two)) => Some(pick(one, two)),
             (one, two) => one.or(two),
         };
-        Self { low: either(self.low, other.low, f64::max), high: either(self.high, other.high, f64::min) }
+        Self {
+            low: either(self.low, other.low, f64::max),
+            high: either(self.high, other.high, f64::min),
+            is_deleted_by_id: self.is_deleted_by_id || other.is_deleted_by_id,
+        }
     }
 }
 

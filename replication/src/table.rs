@@ -195,7 +195,7 @@ fn shape(name: &[u8]) -> Option<Shape> {
         "ZADD" | "ZINCRBY" => Shape::Elements(scored),
         "GEOADD" => Shape::Elements(placed),
         "XADD" => Shape::Cut(added),
-        "XDEL" => Shape::Elements(deleted),
+        "XDEL" => Shape::Cut(|rest| Some((deleted(rest)?, Cut::BY_ID))),
         "XTRIM" => Shape::Cut(|_| Some((Vec::new(), Cut::LOW))),
         "ZPOPMIN" => Shape::Cut(|_| Some((Vec::new(), Cut::LOW))),
         "ZPOPMAX" => Shape::Cut(|_| Some((Vec::new(), Cut::HIGH))),
@@ -288,8 +288,8 @@ fn scores(rest: &[Bytes]) -> Option<Cut> {
     let (min, max) = (bound(min)?, bound(max)?);
     match (min.is_nan() || max.is_nan(), max == f64::INFINITY && min != f64::NEG_INFINITY) {
         (true, _) => None,
-        (false, true) => Some(Cut { low: None, high: Some(max) }),
-        (false, false) => Some(Cut { low: Some(min), high: None }),
+        (false, true) => Some(Cut { high: Some(max), ..Cut::default() }),
+        (false, false) => Some(Cut { low: Some(min), ..Cut::default() }),
     }
 }
 

@@ -90,7 +90,7 @@ impl Switchboard {
         self.state().calls.clone()
     }
 
-    /// Does something at each such call, before it is done.
+    /// Does something at each such call, before it is done; the runtime must have several threads.
     pub(crate) fn on(&self, call: Call, act: impl Fn(&SlotSet) + Send + Sync + 'static) {
         self.state().acts.push((call, Arc::new(act)));
     }
@@ -121,7 +121,10 @@ impl Switchboard {
         let fault = self.called(call);
         let acts: Vec<Act> =
             self.state().acts.iter().filter(|(on, _)| *on == call).map(|(_, act)| act.clone()).collect();
-        acts.iter().for_each(|act| act(slots));
+        if !acts.is_empty() {
+            // They may wait for a node of the sandbox, whose task may be next on this very thread.
+            tokio::task::block_in_place(|| acts.iter().for_each(|act| act(slots)));
+        }
         if !matches!(fault, Some(Fault::Refused | Fault::NotSwitched)) {
             change(&mut self.state());
         }

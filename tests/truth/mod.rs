@@ -11,6 +11,7 @@ mod hot;
 mod names;
 mod scene;
 mod streams;
+mod trims;
 
 pub(crate) use scene::{Scene, Server};
 

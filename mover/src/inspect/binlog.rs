@@ -66,11 +66,11 @@ fn json_item(item: &Item, renames: &Renames) -> Value {
         Change::Key { key, extent: Extent::Whole | Extent::Value { .. } | Extent::Steps(_) } => {
             json!({ "key": encoded(key) })
         }
-        Change::Key { key, extent: Extent::Cut { elements, .. } } => {
+        Change::Key { key, extent: Extent::Cut { elements, cut } } if cut.is_open() => {
             let elements: Vec<_> = elements.iter().map(encoded).collect();
             json!({ "key": encoded(key), "elements": elements, "cut": true })
         }
-        Change::Key { key, extent: Extent::Elements(elements) } => {
+        Change::Key { key, extent: Extent::Elements(elements) | Extent::Cut { elements, .. } } => {
             let elements: Vec<_> = elements.iter().map(encoded).collect();
             json!({ "key": encoded(key), "elements": elements })
         }
@@ -118,11 +118,11 @@ fn text_item(item: &Item, renames: &Renames, out: &mut dyn Write) -> io::Result<
             Change::Key { key, extent: Extent::Whole | Extent::Value { .. } | Extent::Steps(_) } => {
                 write!(out, " {}", shortened(key))?;
             }
-            Change::Key { key, extent: Extent::Elements(elements) } => {
-                write!(out, " {elements} of {}", shortened(key), elements = elements.len())?;
-            }
-            Change::Key { key, extent: Extent::Cut { elements, .. } } => {
+            Change::Key { key, extent: Extent::Cut { elements, cut } } if cut.is_open() => {
                 write!(out, " {elements} and an end of {}", shortened(key), elements = elements.len())?;
+            }
+            Change::Key { key, extent: Extent::Elements(elements) | Extent::Cut { elements, .. } } => {
+                write!(out, " {elements} of {}", shortened(key), elements = elements.len())?;
             }
         }
     }

@@ -239,8 +239,8 @@ mod tests {
         let mut dirty = Dirty::default();
         dirty.insert(&"z".into(), Extent::Elements(vec!["a".into()]));
         dirty.insert(&"z".into(), Extent::Cut { elements: vec!["a".into()], cut: Cut::LOW });
-        dirty.insert(&"z".into(), Extent::Cut { elements: vec![], cut: Cut { low: Some(3.0), high: None } });
-        let extent = Extent::Cut { elements: vec!["a".into()], cut: Cut { low: Some(3.0), high: None } };
+        dirty.insert(&"z".into(), Extent::Cut { elements: vec![], cut: Cut { low: Some(3.0), ..Cut::default() } });
+        let extent = Extent::Cut { elements: vec!["a".into()], cut: Cut { low: Some(3.0), ..Cut::default() } };
         assert_eq!(dirty.take(usize::MAX, |_| true), [Wanted { key: "z".into(), extent }]);
     }
 

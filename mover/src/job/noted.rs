@@ -75,8 +75,8 @@ impl Touched {
                 return;
             }
             Extent::Elements(elements) => elements,
-            Extent::Cut { elements, .. } => {
-                self.is_cut = true;
+            Extent::Cut { elements, cut } => {
+                self.is_cut |= cut.is_open();
                 elements
             }
         };

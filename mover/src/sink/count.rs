@@ -7,7 +7,7 @@ use snapshot::{Body, Kind, Piece, StreamId};
 
 use crate::batch::{Patch, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy};
-use crate::sink::render::{ELEMENTS_MAX, HYPERLOGLOG_ELEMENTS_MAX};
+use crate::sink::render::{ELEMENTS_MAX, HYPERLOGLOG_ELEMENTS_MAX, witnesses};
 
 /// The commands that do `write` at a target of this dialect.
 pub(super) fn commands(dialect: Dialect, write: &Write) -> usize {
@@ -37,7 +37,7 @@ fn of_last_id(dialect: Dialect, body: &Body) -> usize {
         _ if *last_id == StreamId::default() => 0,
         (_, Some(entry)) if entry >= *last_id => 0,
         (Dialect::Redis { .. }, Some(_)) => 1,
-        (Dialect::Pika, _) | (_, None) => 2,
+        (Dialect::Pika, last_entry) | (_, last_entry @ None) => 2 * witnesses(last_entry, *last_id).count(),
     }
 }
 

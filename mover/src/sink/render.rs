@@ -241,13 +241,14 @@ impl Commands {
         if last_id == StreamId::default() || last_entry.is_some_and(|entry| entry >= last_id) {
             return;
         }
-        let id = last_id.to_string();
         match (self.dialect, last_entry) {
-            (Dialect::Redis { .. }, Some(_)) => self.command(Verb::XSetId, &[key, id.as_bytes()]),
+            (Dialect::Redis { .. }, Some(_)) => self.command(Verb::XSetId, &[key, last_id.to_string().as_bytes()]),
             // Pika has no XSETID, and none works without a key: an entry leaves its id behind when it goes.
             (Dialect::Pika, _) | (_, None) => {
-                self.command(Verb::XAdd, &[key, id.as_bytes(), b"", b""]);
-                self.command(Verb::XDel, &[key, id.as_bytes()]);
+                let ids = witnesses(last_entry, last_id).map(|id| id.to_string());
+                ids.clone().for_each(|id| self.command(Verb::XAdd, &[key, id.as_bytes(), b"", b""]));
+                // One by one: at once they would not heal what the first one does.
+                ids.rev().for_each(|id| self.command(Verb::XDel, &[key, id.as_bytes()]));
             }
         }
     }
@@ -331,6 +332,26 @@ const LIST_LENGTH_MAX: i64 = 1 << 48;
 /// Pika takes 254 elements in one PFADD.
 pub(super) const HYPERLOGLOG_ELEMENTS_MAX: usize = 250;
 
+/// The ids of entries that come and go behind a stream's last entry, so that `last_id` was given out.
+///
+/// A Pika that loses the newest entry takes the one before it for the first from then on, and trims from there, until it
+/// loses that one too. So another entry goes behind the newest, where there is room for it; where there is none, the source
+/// has lost its place in the same way.
+pub(super) fn witnesses(
+    last_entry: Option<StreamId>,
+    last_id: StreamId,
+) -> impl DoubleEndedIterator<Item = StreamId> + Clone {
+    let before = predecessor(last_id).filter(|before| last_entry.is_some_and(|entry| entry < *before));
+    before.into_iter().chain([last_id])
+}
+
+fn predecessor(id: StreamId) -> Option<StreamId> {
+    match id.sequence.checked_sub(1) {
+        Some(sequence) => Some(StreamId::new(id.millis, sequence)),
+        None => Some(StreamId::new(id.millis.checked_sub(1)?, u64::MAX)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,8 +403,10 @@ mod tests {
         assert_eq!(rendered(REDIS, stream(StreamId::new(2, 0))), "UNLINK k; XADD k 1-1 f v; XSETID k 2-0");
         let emptied = piece(Part::Whole, None, Body::Stream { entries: vec![], last_id: StreamId::new(2, 0) });
         assert_eq!(rendered(REDIS, emptied), "UNLINK k; XADD k 2-0  ; XDEL k 2-0");
-        let on_pika = "DEL k; XADD k 1-1 f v; XADD k 2-0  ; XDEL k 2-0";
-        assert_eq!(rendered(Dialect::Pika, stream(StreamId::new(2, 0))), on_pika);
+        let on_pika = "DEL k; XADD k 1-1 f v; XADD k 1-4  ; XADD k 1-5  ; XDEL k 1-5; XDEL k 1-4";
+        assert_eq!(rendered(Dialect::Pika, stream(StreamId::new(1, 5))), on_pika);
+        let beside = "DEL k; XADD k 1-1 f v; XADD k 1-2  ; XDEL k 1-2";
+        assert_eq!(rendered(Dialect::Pika, stream(StreamId::new(1, 2))), beside);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! them still, and its order is the source's. So the target is asked for its elements from that end on, and the source
 //! which of them it has. Members that the log does not name have the score that they always had: the first of them that
 //! the source still has, at a score that every removal would have reached, has nothing gone behind it.
+//!
+//! A stream of Pika 4.0 loses its first entries only as long as it knows which one is the first: after the newest was
+//! deleted it does not, until the one that it takes for the first is deleted as well. Then it is read whole.
 
 use std::collections::HashSet;
 
@@ -86,7 +89,7 @@ impl Search {
             (Kind::Stream, _) => Some(Side::Entries(StreamId::default())),
             (_, Cut { low: Some(score), .. }) => Some(Side::Low(score)),
             (_, Cut { high: Some(score), .. }) => Some(Side::High(score)),
-            (_, Cut { low: None, high: None }) => None,
+            (_, Cut { low: None, high: None, .. }) => None,
         };
         let named = key.elements.iter().cloned().collect();
         let (gone, estimate) = (Some(Vec::new()), Estimate::new());
@@ -176,12 +179,13 @@ impl Search {
     }
 }
 
-/// Asks the source for the first entries of streams.
+/// Asks the source for the first entries of streams, and whether it takes them for the first.
 async fn fronts(source: &mut Client, searches: &mut [Search]) -> Result<()> {
     let is_stream = |search: &&mut Search| search.key.kind == Kind::Stream;
     let mut inquiry = Inquiry::of(Dialect::Pika);
     for search in searches.iter_mut().filter(is_stream) {
-        inquiry.key().cmd("XRANGE").arg(&search.key.key[..]).arg("-").arg("+").arg("COUNT").arg(1);
+        let questions = inquiry.key().cmd("XRANGE").arg(&search.key.key[..]).arg("-").arg("+").arg("COUNT").arg(1);
+        questions.cmd("XINFO").arg("STREAM").arg(&search.key.key[..]);
     }
     let told = inquiry.ask(source).await?;
     for (search, mut told) in searches.iter_mut().filter(is_stream).zip(told) {
@@ -189,7 +193,7 @@ async fn fronts(source: &mut Client, searches: &mut [Search]) -> Result<()> {
             Read::Data(value) => reply::entries(value).and_then(|entries| entries.first().map(|entry| entry.id)),
             Read::TypeChanged => None,
         };
-        match first {
+        match first.filter(|first| reply::stream_info(told.answer()).is_some_and(|info| info.first_id == *first)) {
             Some(first) => search.front = first,
             None => search.give_up(),
         }

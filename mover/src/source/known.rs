@@ -22,11 +22,21 @@ pub struct Known {
 
 #[derive(Debug)]
 struct Memory {
-    /// Big collections that may be read by element, and about how many they have.
-    big: LruCache<Bytes, (Kind, usize)>,
+    /// Collections that may be read by element.
+    big: LruCache<Bytes, Big>,
     /// Lists of which the target has exactly the state of a place in the log, all steps behind it still to come. Those
     /// that are gone since stay: a list without elements is no list.
     lists: LruCache<Bytes, Exact>,
+}
+
+#[derive(Debug)]
+struct Big {
+    kind: Kind,
+    /// About how many it has.
+    elements: usize,
+    /// Whether a stream, when it is trimmed, loses its first entries and no others: a Pika 4.0 that has lost the newest entry
+    /// by XDEL takes another one for the first.
+    knows_first_entry: bool,
 }
 
 /// How a list came to be exact.
@@ -113,15 +123,39 @@ impl Known {
     /// The type of a key of which so many elements may be read instead of all.
     pub fn kind(&self, key: &Bytes, elements: usize) -> Option<Kind> {
         let mut memory = self.lock();
-        let (kind, all) = memory.big.get(key)?;
-        (elements <= ELEMENTS_ALWAYS || elements <= all / 4).then_some(*kind)
+        let big = memory.big.get(key)?;
+        (elements <= ELEMENTS_ALWAYS || elements <= big.elements / 4).then_some(big.kind)
+    }
+
+    /// Remembers that a stream, which was just read whole, takes its first entry for the first.
+    pub fn learn_first_entry(&self, stream: &Bytes) {
+        self.set_first_entry(stream, true);
+    }
+
+    /// Remembers that entries of a stream were deleted by their ids: until it is read whole again, nobody knows from where it
+    /// is trimmed.
+    pub fn doubt_first_entry(&self, stream: &Bytes) {
+        self.set_first_entry(stream, false);
+    }
+
+    /// Whether all that is trimmed from this stream are its first entries.
+    pub fn knows_first_entry(&self, stream: &Bytes) -> bool {
+        self.lock().big.get(stream).is_some_and(|big| big.knows_first_entry)
+    }
+
+    fn set_first_entry(&self, stream: &Bytes, is_known: bool) {
+        if let Some(big) = self.lock().big.get_mut(stream) {
+            big.knows_first_entry = is_known;
+        }
     }
 
     /// Whether whoever reads so much of this key asks the target as well, which must have all that was sent before then.
     pub fn needs_target(&self, key: &Bytes, extent: &Extent) -> bool {
         match extent {
-            Extent::Cut { .. } => true,
-            Extent::Elements(elements) => self.kind(key, elements.len()) == Some(Kind::Stream),
+            Extent::Cut { cut, .. } if cut.is_open() => true,
+            Extent::Elements(elements) | Extent::Cut { elements, .. } => {
+                self.kind(key, elements.len()) == Some(Kind::Stream)
+            }
             Extent::Whole | Extent::Value { .. } | Extent::Steps(_) => false,
         }
     }
@@ -141,7 +175,7 @@ impl Memory {
     fn learn(&mut self, key: &Bytes, kind: Kind, elements: usize, expires: bool) {
         let by_element = matches!(kind, Kind::Hash | Kind::Set | Kind::Zset | Kind::Stream);
         match by_element && !expires && elements > SMALL_MAX && key.len() <= KEY_MAX {
-            true => drop(self.big.put(key.clone(), (kind, elements))),
+            true => drop(self.big.put(key.clone(), Big { kind, elements, knows_first_entry: false })),
             false => drop(self.big.pop(key)),
         }
     }

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::endpoint::Endpoint;
 use crate::source::estimate::Estimate;
 use crate::source::inquiry::Told;
-use crate::source::reply::{self, Read};
+use crate::source::reply::{self, Read, StreamInfo};
 use crate::source::small::size_command;
 
 /// A pattern that matches everything and that, as good as surely, no other scan uses.
@@ -41,8 +41,9 @@ pub(super) struct Big {
     pub(super) key: Bytes,
     pub(super) kind: Kind,
     pub(super) expire_at: Option<UnixMillis>,
-    /// What XINFO said of a stream, STRLEN of a string.
-    pub(super) last_id: StreamId,
+    /// Of a stream.
+    pub(super) info: StreamInfo,
+    /// Elements, or bytes of a string.
     pub(super) length: usize,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Paging {
     elements: usize,
     /// How many there were at the last page.
     size: Option<usize>,
+    /// Whether the first entry of a stream is the one that the server takes for it.
+    knows_first_entry: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +112,18 @@ impl Paging {
             Kind::Hash | Kind::Set | Kind::Zset => Position::Cursor(Bytes::from_static(b"0")),
         };
         let (count, estimate) = (PAGE_FIRST + rand::rng().random_range(0..PAGE_FIRST), Estimate::new());
-        Self { big, pattern, position, count, estimate, held: None, begun: false, elements: 0, size: None }
+        Self {
+            big,
+            pattern,
+            position,
+            count,
+            estimate,
+            held: None,
+            begun: false,
+            elements: 0,
+            size: None,
+            knows_first_entry: false,
+        }
     }
 
     pub(super) fn key(&self) -> &Bytes {
@@ -127,6 +141,11 @@ impl Paging {
     /// Whether it gave another number of elements than there were all the time, as when two scans go on at each other's places.
     pub(super) fn has_lost_its_place(&self) -> bool {
         self.size == Some(self.big.length) && self.elements != self.big.length
+    }
+
+    /// Whether a stream that was read whole loses its first entries when it is trimmed, and no others.
+    pub(super) fn knows_first_entry(&self) -> bool {
+        self.knows_first_entry
     }
 
     /// About how many bytes the next page has; `usual` is what elements of other keys weigh.
@@ -250,7 +269,7 @@ impl Paging {
     /// The piece held back, as the last one.
     fn done(&mut self) -> Step {
         // A stream that was emptied keeps its last id, a deleted one has none.
-        let last_id = self.big.last_id;
+        let last_id = self.big.info.last_id;
         let emptied = self.big.kind == Kind::Stream && !self.begun && last_id != StreamId::default();
         let empty = || emptied.then(|| Body::Stream { entries: Vec::new(), last_id });
         let last = self.held.take().or_else(empty).map(|body| self.piece(body, true));
@@ -276,7 +295,11 @@ impl Paging {
                 let mut body = reply::body(endpoint, kind, value)?;
                 let mut next = Position::End;
                 if let Body::Stream { entries, last_id } = &mut body {
-                    *last_id = self.big.last_id;
+                    *last_id = self.big.info.last_id;
+                    if self.elements == 0 {
+                        self.knows_first_entry =
+                            entries.first().is_some_and(|first| first.id == self.big.info.first_id);
+                    }
                     if let Some(last) = entries.last().filter(|_| entries.len() == count) {
                         next = successor(last.id).map_or(Position::End, Position::Id);
                     }

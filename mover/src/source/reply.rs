@@ -60,16 +60,28 @@ pub(super) fn scan_page(endpoint: &Endpoint, kind: Kind, value: Value) -> Result
     Err(endpoint.answered(&format!("a scan of a {kind}"), "something else than a page"))
 }
 
-/// The last id that a stream has given out, from XINFO STREAM; `None` for a missing stream.
-pub(super) fn last_id(value: Value) -> Option<StreamId> {
+/// What XINFO STREAM says of a stream.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct StreamInfo {
+    /// The last id that it has given out.
+    pub(super) last_id: StreamId,
+    /// The id of the entry that a Pika takes for the first one, and trims from.
+    pub(super) first_id: StreamId,
+}
+
+/// The answer to XINFO STREAM; `None` for a missing stream.
+pub(super) fn stream_info(value: Value) -> Option<StreamInfo> {
     let Value::Array(fields) = value else { return None };
-    let mut fields = fields.into_iter();
+    let (mut info, mut fields) = (StreamInfo::default(), fields.into_iter());
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        if bulk(name).is_some_and(|name| name == "last-generated-id") {
-            return std::str::from_utf8(&bulk(value)?).ok()?.parse().ok();
-        }
+        let place = match &bulk(name)?[..] {
+            b"last-generated-id" => &mut info.last_id,
+            b"recorded-first-entry-id" => &mut info.first_id,
+            _ => continue,
+        };
+        *place = std::str::from_utf8(&bulk(value)?).ok()?.parse().ok()?;
     }
-    None
+    Some(info)
 }
 
 /// A text or number; `None` for anything else. A nil is an empty text.

@@ -273,6 +273,9 @@ impl Reading<'_> {
             }
             let Some(Wanted { key, extent }) = self.queue.pop_front() else { break };
             let kind = |elements: &[Bytes]| self.reread.known.kind(&key, elements.len());
+            if matches!(extent, Extent::Cut { cut, .. } if cut.is_deleted_by_id) {
+                self.reread.known.doubt_first_entry(&key);
+            }
             match extent {
                 Extent::Whole => group.whole.push(key),
                 Extent::Value { length } if length > VALUE_MAX => group.whole.push(key),
@@ -289,7 +292,15 @@ impl Reading<'_> {
                     // A whole read has seen what there was.
                     None => {}
                 },
-                Extent::Elements(elements) => {
+                Extent::Cut { elements, cut } if cut.is_open() => match kind(&elements) {
+                    // Others than the first entries may be gone.
+                    Some(Kind::Stream) if !self.reread.known.knows_first_entry(&key) => group.whole.push(key),
+                    Some(kind @ (Kind::Zset | Kind::Stream)) if self.reread.target.is_some() => {
+                        group.cuts.push(CutKey { key, kind, elements, cut });
+                    }
+                    _ => group.whole.push(key),
+                },
+                Extent::Elements(elements) | Extent::Cut { elements, .. } => {
                     let Some(kind) = kind(&elements) else {
                         group.whole.push(key);
                         continue;
@@ -300,12 +311,6 @@ impl Reading<'_> {
                     }
                     budget -= self.take_elements(key, kind, elements, budget, &mut group);
                 }
-                Extent::Cut { elements, cut } => match kind(&elements) {
-                    Some(kind @ (Kind::Zset | Kind::Stream)) if self.reread.target.is_some() => {
-                        group.cuts.push(CutKey { key, kind, elements, cut });
-                    }
-                    _ => group.whole.push(key),
-                },
             }
         }
         group
@@ -393,6 +398,9 @@ impl Reading<'_> {
                 Step::Done(None, _) => writes.push(Write::Remove(paging.key().clone())),
                 Step::Done(Some(piece), elements) => {
                     self.learn(paging.key(), paging.kind(), elements, paging.expires());
+                    if paging.knows_first_entry() {
+                        self.reread.known.learn_first_entry(paging.key());
+                    }
                     writes.push(Write::Piece(piece));
                 }
                 Step::Changed => self.again.push(Wanted::whole(paging.key().clone())),

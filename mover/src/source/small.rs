@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use redis::{Pipeline, Value};
-use snapshot::{Body, Kind, Part, Piece, StreamId, UnixMillis};
+use snapshot::{Body, Kind, Part, Piece, UnixMillis};
 
 use crate::Result;
 use crate::batch::Write;
@@ -12,7 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::source::estimate::Estimate;
 use crate::source::inquiry::Told;
 use crate::source::page::{Big, STRING_PART};
-use crate::source::reply::{self, Read};
+use crate::source::reply::{self, Read, StreamInfo};
 use crate::source::reread::{ELEMENTS_AT_ONCE, READ_SIZE, Reading, Wanted};
 
 /// What is known of a key before its elements are read.
@@ -23,7 +23,8 @@ pub(super) struct Found {
     ttl: Ttl,
     /// Elements, or bytes of a string.
     length: usize,
-    last_id: StreamId,
+    /// Of a stream.
+    info: StreamInfo,
 }
 
 /// The answer to PTTL.
@@ -52,7 +53,7 @@ impl Ttl {
 impl Found {
     /// A string that was read already.
     pub(super) fn string(key: Bytes, ttl: Ttl) -> Self {
-        Self { key, kind: Kind::String, ttl, length: 0, last_id: StreamId::default() }
+        Self { key, kind: Kind::String, ttl, length: 0, info: StreamInfo::default() }
     }
 
     /// Whether it is read at once, together with others.
@@ -67,8 +68,8 @@ impl Found {
     /// What reading it in pages begins with; its name when that is not known well enough.
     pub(super) fn big(self) -> Result<Big, Bytes> {
         let Some(expire_at) = self.expiry() else { return Err(self.key) };
-        let Self { key, kind, length, last_id, .. } = self;
-        Ok(Big { key, kind, expire_at, last_id, length })
+        let Self { key, kind, length, info, .. } = self;
+        Ok(Big { key, kind, expire_at, info, length })
     }
 
     /// Whether it may expire, so that the next answer must say exactly when.
@@ -147,12 +148,11 @@ impl Reading<'_> {
                 continue;
             };
             let size = reply::integer(&endpoint, size_command(kind), size)?;
-            let last_id = if kind == Kind::Stream {
-                reply::last_id(told.answer()).unwrap_or_default()
-            } else {
-                StreamId::default()
+            let info = match kind {
+                Kind::Stream => reply::stream_info(told.answer()).unwrap_or_default(),
+                _ => StreamInfo::default(),
             };
-            kept.push(Found { key, kind, ttl, length: usize::try_from(size).unwrap_or(0), last_id });
+            kept.push(Found { key, kind, ttl, length: usize::try_from(size).unwrap_or(0), info });
         }
         Ok(kept)
     }

@@ -5,6 +5,9 @@
 //! decides which of them stay. The log does not always name them in the order of their ids: a clock may step back, and a
 //! stream that was emptied begins anew. So the target is asked before anything is sent: what it has of these entries already
 //! need not be sent, and what it would not take makes the key one to be read whole.
+//!
+//! A Pika 4.0 that loses the newest entry of a stream by XDEL takes another one for the first from then on, and trims from
+//! there. Clients would meet that after the switch, so no newest entry is deleted at such a target: it is read whole.
 
 use std::collections::HashMap;
 
@@ -52,7 +55,7 @@ pub(super) async fn read(
     let (mut patches, mut whole) = (Vec::new(), Vec::new());
     for ((named, here), there) in keys.into_iter().zip(here).zip(there) {
         let (at_source, at_target) = (Side::told(source.endpoint(), here)?, Side::told(target.endpoint(), there)?);
-        match at_source.zip(at_target).and_then(|(source, target)| patch(&named.ids, source, &target)) {
+        match at_source.zip(at_target).and_then(|(source, target)| patch(&named.ids, source, &target, dialect)) {
             Some((set, remove)) => patches.push(Patch { key: named.key, set, remove }),
             None => whole.push(named.key),
         }
@@ -75,7 +78,8 @@ impl Side {
             return Ok(None);
         }
         let _ttl = told.answer();
-        let mut side = Self { last: reply::last_id(told.answer()).unwrap_or_default(), ..Self::default() };
+        let info = reply::stream_info(told.answer()).unwrap_or_default();
+        let mut side = Self { last: info.last_id, ..Self::default() };
         for answer in told {
             let value = match reply::read(endpoint, "XRANGE", answer)? {
                 Read::Data(value) => value,
@@ -91,21 +95,28 @@ impl Side {
     }
 }
 
-/// What makes the target's stream have of these ids what the source's has; `None` where it would not take that.
-fn patch(ids: &[StreamId], mut source: Side, target: &Side) -> Option<(Body, Vec<Bytes>)> {
+/// What makes the target's stream have of these ids what the source's has; `None` where it would not take that, or would
+/// lose its place.
+fn patch(ids: &[StreamId], mut source: Side, target: &Side, dialect: Dialect) -> Option<(Body, Vec<Bytes>)> {
     let (mut entries, mut remove, mut last_id) = (Vec::new(), Vec::new(), StreamId::default());
+    let mut loses_newest = false;
     for id in ids {
         match (source.entries.remove(id), target.entries.get(id)) {
             (Some(here), Some(there)) if here == *there => {}
             (Some(here), None) if *id > target.last => entries.push(here),
             (Some(_), _) => return None,
-            (None, Some(_)) => remove.push(id.to_string().into()),
-            // An entry that came and went leaves its id behind, here as at the source.
-            (None, None) if *id > target.last => last_id = last_id.max(*id),
+            (None, Some(_)) => {
+                loses_newest |= *id == target.last;
+                remove.push(id.to_string().into());
+            }
+            // The newest entry leaves its id behind when it goes, here as at the source.
+            (None, None) if *id > target.last && *id == source.last => last_id = *id,
             (None, None) => {}
         }
     }
-    Some((Body::Stream { entries, last_id }, remove))
+    loses_newest &= entries.is_empty();
+    let loses_place = dialect == Dialect::Pika && (loses_newest || last_id != StreamId::default());
+    (!loses_place).then_some((Body::Stream { entries, last_id }, remove))
 }
 
 /// The ids that these are the texts of, in ascending order; `None` when one is none.
@@ -120,6 +131,9 @@ pub(super) fn ids(texts: &[Bytes]) -> Option<Vec<StreamId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::HyperLogLogPolicy;
+
+    const REDIS: Dialect = Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw };
 
     fn side(entries: &[(u64, &'static str)], last: u64) -> Side {
         let entry = |&(id, value): &(u64, &'static str)| {
@@ -130,24 +144,44 @@ mod tests {
     }
 
     /// The ids that are added and removed, and the one that is left behind.
-    fn patched(ids: &[u64], source: Side, target: &Side) -> Option<(Vec<u64>, Vec<Bytes>, u64)> {
+    type Patched = (Vec<u64>, Vec<Bytes>, u64);
+
+    fn patched(ids: &[u64], source: Side, target: &Side, dialect: Dialect) -> Option<Patched> {
         let ids: Vec<StreamId> = ids.iter().map(|id| StreamId::new(*id, 0)).collect();
-        let (Body::Stream { entries, last_id }, remove) = patch(&ids, source, target)? else { panic!("no stream") };
+        let (Body::Stream { entries, last_id }, remove) = patch(&ids, source, target, dialect)? else {
+            panic!("no stream")
+        };
         Some((entries.iter().map(|entry| entry.id.millis).collect(), remove, last_id.millis))
     }
 
     #[test]
     fn only_what_the_target_lacks_is_sent_in_the_order_of_ids() {
+        let patched = |ids: &[u64], source, target: &Side| patched(ids, source, target, Dialect::Pika);
         let source = || side(&[(5, "a"), (6, "b"), (7, "c")], 7);
         assert_eq!(patched(&[5, 6, 7], source(), &side(&[(5, "a")], 5)), Some((vec![6, 7], vec![], 0)));
         assert_eq!(patched(&[4, 5], source(), &side(&[(4, "x"), (5, "a")], 5)), Some((vec![], vec!["4-0".into()], 0)));
-        assert_eq!(patched(&[8, 9], side(&[], 9), &side(&[], 7)), Some((vec![], vec![], 9)));
+        assert_eq!(patched(&[8, 9], side(&[], 10), &side(&[], 7)), Some((vec![], vec![], 0)), "10 is still to come");
     }
 
     #[test]
     fn what_the_target_would_not_take_is_read_whole() {
+        let patched = |ids: &[u64], source, target: &Side| patched(ids, source, target, REDIS);
         assert_eq!(patched(&[5], side(&[(5, "a")], 9), &side(&[], 6)), None, "it is below the last one");
         assert_eq!(patched(&[5], side(&[(5, "a")], 9), &side(&[(5, "b")], 6)), None, "it is another one");
+    }
+
+    #[test]
+    fn a_pika_loses_no_newest_entry_and_with_it_its_place() {
+        let check = |ids: &[u64], source: Side, target: Side, on_redis: Patched, on_pika: Option<Patched>| {
+            let again = Side { entries: source.entries.clone(), last: source.last };
+            assert_eq!(patched(ids, source, &target, REDIS), Some(on_redis));
+            assert_eq!(patched(ids, again, &target, Dialect::Pika), on_pika);
+        };
+        check(&[9], side(&[], 9), side(&[], 7), (vec![], vec![], 9), None);
+        let (newer, older) = (|| side(&[(6, "b")], 6), || side(&[(5, "a")], 5));
+        check(&[5], newer(), older(), (vec![], vec!["5-0".into()], 0), None);
+        let both = || (vec![6], vec!["5-0".into()], 0);
+        check(&[5, 6], newer(), older(), both(), Some(both()));
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn effect(text: &str) -> String {
             let mut inside: Vec<String> = elements.iter().map(|element| text(element)).collect();
             inside.extend(cut.low.map(|score| format!(">{score}")));
             inside.extend(cut.high.map(|score| format!("<{score}")));
+            inside.extend(cut.is_deleted_by_id.then(|| "-".to_owned()));
             format!("{}({})", text(key), inside.join(" "))
         }
         Change::Key { key, extent: Extent::Steps(steps) } => format!("{}[{}]", text(key), steps.len()),
@@ -62,7 +63,7 @@ fn elements_are_found_and_named_once() {
         ("GEOADD g NX CH 0 0 here", "g(here)"),
         ("XADD x 5-1 f v", "x(5-1)"),
         ("XADD x NOMKSTREAM 5-1 f v", "x(5-1)"),
-        ("XDEL x 5-1 6-0", "x(5-1 6-0)"),
+        ("XDEL x 5-1 6-0", "x(5-1 6-0 -)"),
     ]);
 }
 
@@ -117,8 +118,11 @@ fn ends_are_cut() {
         ("ZREMRANGEBYSCORE z (5 +inf", "z(<inf)"),
         ("ZREMRANGEBYSCORE z 1 2", "z(>1)"),
     ]);
-    let both = Cut { low: Some(2.0), high: None }.and(Cut { low: Some(3.0), high: Some(9.0) }).and(Cut::HIGH);
-    assert_eq!(both, Cut { low: Some(3.0), high: Some(9.0) });
+    let both = Cut { low: Some(2.0), ..Cut::default() }
+        .and(Cut { low: Some(3.0), high: Some(9.0), ..Cut::BY_ID })
+        .and(Cut::HIGH);
+    assert_eq!(both, Cut { low: Some(3.0), high: Some(9.0), is_deleted_by_id: true });
+    assert!(both.is_open() && !Cut::BY_ID.is_open());
 }
 
 #[test]
