@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::{Column, Meta, split_meta_key};
 use crate::info::Info;
 use crate::instance::{Access, Instance};
-use crate::piece::Piece;
+use crate::piece::{Piece, UnixMillis};
 use crate::scan::{self, ScanRequest, Summary};
 
 /// A dump of one database that BGSAVE has written: a cut through all its instances at one place in the binlog.
@@ -26,6 +26,7 @@ use crate::scan::{self, ScanRequest, Summary};
 pub struct Checkpoint {
     dir: PathBuf,
     info: Info,
+    taken: UnixMillis,
     slots: SlotCount,
     instances: Vec<Instance>,
 }
@@ -47,9 +48,10 @@ impl Checkpoint {
             return Err(Error::layout(&dir, format!("holds {count} instances, not {expected}")));
         }
         let info = Info::read(&dir)?;
+        let taken = Info::written_at(&dir)?;
         let open = |index: usize| Instance::open(dir.join(index.to_string()));
         let instances: Vec<_> = (0..count).map(open).collect::<Result<_>>()?;
-        let checkpoint = Self { dir, info, slots, instances };
+        let checkpoint = Self { dir, info, taken, slots, instances };
         for index in 0..count {
             checkpoint.check_sample(index)?;
         }
@@ -64,6 +66,11 @@ impl Checkpoint {
     /// When and where it was made, and its place in the binlog.
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// When it was complete, by the clock of its file system.
+    pub fn taken(&self) -> UnixMillis {
+        self.taken
     }
 
     /// Into how many slots its keys fall.
@@ -100,7 +107,7 @@ impl Checkpoint {
         request: &ScanRequest,
         visit: impl FnMut(Piece) -> ControlFlow<()>,
     ) -> Result<Summary> {
-        let place = scan::Place { instance, instances: self.instances.len(), slots: self.slots };
+        let place = scan::Place { instance, instances: self.instances.len(), slots: self.slots, taken: self.taken };
         scan::run(&self.instances[instance], place, request, visit)
     }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use replication::BinlogOffset;
 
 use crate::error::{Error, Result};
+use crate::piece::UnixMillis;
 
 /// The file `info` that BGSAVE writes beside the instances when they are complete.
 ///
@@ -68,6 +69,14 @@ impl Info {
         let partial = dir.join("info.partial");
         fs::write(&partial, self.text()).map_err(Error::io(&partial))?;
         fs::rename(&partial, &path).map_err(Error::io(&path))
+    }
+
+    /// When the file in `dir` was written. A hard link of it says the same.
+    pub(crate) fn written_at(dir: &Path) -> Result<UnixMillis> {
+        let path = dir.join(Self::FILE);
+        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(Error::io(&path))?;
+        let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(UnixMillis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)))
     }
 
     fn text(&self) -> String {

@@ -61,6 +61,8 @@ pub(crate) struct Place {
     pub(crate) instance: usize,
     pub(crate) instances: usize,
     pub(crate) slots: SlotCount,
+    /// When the dump was complete.
+    pub(crate) taken: UnixMillis,
 }
 
 /// See [`Checkpoint::scan`](crate::Checkpoint::scan).
@@ -108,7 +110,7 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
             Ok(name) => name.unescaped(),
             Err(why) => return Ok(self.fault(row, Fault::CorruptName(why))),
         };
-        let Place { instance, instances, slots } = self.place;
+        let Place { instance, instances, slots, taken } = self.place;
         let slot = slots.slot_of(&key);
         if slot.instance(instances) != instance {
             return Ok(self.fault(&key, Fault::WrongInstance { slot, instance }));
@@ -122,14 +124,15 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
             Err(why) => return Ok(self.fault(&key, Fault::BadValue(why))),
         };
         if meta.is_expired(self.request.now) {
+            let lived = !meta.is_empty() && !meta.is_expired(taken) && !is_index(&key, &meta);
             self.summary.skipped_expired += 1;
+            self.summary.expired_since += u64::from(lived);
             return Ok(ControlFlow::Continue(()));
         }
         if meta.is_empty() {
             return self.empty(&key, row, &meta);
         }
-        let is_set = matches!(meta, Meta::Base(BaseMeta { kind: BaseKind::Set, .. }));
-        if is_set && is_internal_key(&key) {
+        if is_index(&key, &meta) {
             self.summary.internal += 1;
             return Ok(ControlFlow::Continue(()));
         }
@@ -159,6 +162,7 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
                 return Ok(self.fault(key, Fault::RowsOfEmptyStream));
             }
             if *last_id != StreamId::default() {
+                self.summary.without_entries += 1;
                 let body = Body::Stream { entries: Vec::new(), last_id: *last_id };
                 let piece = Piece { key: self.arena.copy(key), part: Part::Whole, expire_at: None, body };
                 return Ok(hand_out(&mut self.summary, &mut self.visit, piece));
@@ -241,6 +245,11 @@ impl<V: FnMut(Piece) -> ControlFlow<()>> Scan<'_, V> {
         self.summary.findings.add(key, fault);
         ControlFlow::Continue(())
     }
+}
+
+/// Whether it is one of the server's own sets of slot keys.
+fn is_index(key: &[u8], meta: &Meta<'_>) -> bool {
+    matches!(meta, Meta::Base(BaseMeta { kind: BaseKind::Set, .. })) && is_internal_key(key)
 }
 
 fn hand_out(summary: &mut Summary, visit: &mut impl FnMut(Piece) -> ControlFlow<()>, piece: Piece) -> ControlFlow<()> {

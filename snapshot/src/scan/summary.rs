@@ -14,8 +14,12 @@ pub struct Summary {
     pub bytes: u64,
     /// Rows read in all column families.
     pub rows: u64,
+    /// Of the keys, streams that have no entries any more: a server neither lists nor deletes one.
+    pub without_entries: u64,
     /// Keys left out because their time is over.
     pub skipped_expired: u64,
+    /// Of those, keys that still lived when the dump was complete.
+    pub expired_since: u64,
     /// Meta rows of deleted or emptied collections.
     pub skipped_stale: u64,
     /// The server's own sets of slot keys, which are left out.
@@ -42,7 +46,9 @@ impl Summary {
             elements: self.elements + other.elements,
             bytes: self.bytes + other.bytes,
             rows: self.rows + other.rows,
+            without_entries: self.without_entries + other.without_entries,
             skipped_expired: self.skipped_expired + other.skipped_expired,
+            expired_since: self.expired_since + other.expired_since,
             skipped_stale: self.skipped_stale + other.skipped_stale,
             internal: self.internal + other.internal,
             findings,

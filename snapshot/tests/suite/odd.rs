@@ -188,3 +188,23 @@ fn a_few_slots_are_found_among_many() {
     assert_eq!(keys.len(), 5);
     assert_eq!(summary.keys, 5);
 }
+
+#[test]
+fn keys_that_lived_when_the_dump_was_complete_are_told_from_those_that_did_not() {
+    let now = UnixMillis::now();
+    let (later, earlier) = (Some(UnixMillis(now.0 + 60_000)), Some(UnixMillis(now.0 - 60_000)));
+    let (keys, summary) = scanned(&everything(UnixMillis(now.0 + 120_000)), |store| {
+        write_key(store, b"lived", VERSION, &Body::String("v".into()), later);
+        write_key(store, b"lived as well", VERSION, &members(&["m"]), later);
+        write_key(store, b"dead", VERSION, &Body::String("v".into()), earlier);
+        write_key(store, b"_internal:slotkey:4migrate:5", VERSION, &members(&["kfoo"]), later);
+        let emptied = meta_row(&members(&[]), VERSION, later);
+        put(store, instance(store, b"emptied"), Column::Default, &meta_key(b"emptied"), &emptied);
+        let without_entries = Body::Stream { entries: vec![], last_id: StreamId::new(1, 1) };
+        write_key(store, b"stream", VERSION, &without_entries, None);
+        write_key(store, b"lives", VERSION, &Body::String("v".into()), None);
+    });
+    assert_eq!(keys.keys().collect::<Vec<_>>(), [&b"lives"[..], b"stream"]);
+    assert_eq!((summary.keys, summary.without_entries), (2, 1));
+    assert_eq!((summary.skipped_expired, summary.expired_since), (5, 2));
+}
