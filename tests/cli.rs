@@ -4,6 +4,7 @@
 use std::fs;
 
 use mover::sandbox::node::NodeConfig;
+use serde_json::{Value as Json, json};
 
 use crate::harness::{CommandLine, RedisServer, Source, assert_same, contents};
 
@@ -107,6 +108,9 @@ async fn a_move_ends_with_one_json_object() {
     assert!(report["bytes"].as_u64().unwrap() > 100_000, "{report}");
     assert!(report["copy_seconds"].as_f64().unwrap() > 0.0, "{report}");
     assert_eq!(report["changes"], 0);
+    let keys = source.contents().len();
+    let counts = json!({ "before": keys, "created": 0, "deleted": 0, "expired": null, "after": null });
+    assert_eq!((&report["counts"], &report["cleaned"]), (&counts, &Json::Null), "its keys stay at the source");
     let fence = &report["fence_ms"];
     assert!(fence["p50"].as_f64().unwrap() <= fence["max"].as_f64().unwrap(), "{report}");
     let verify = &report["verify"];

@@ -9,6 +9,7 @@ mod codis_move;
 mod codis_routing;
 mod conformance;
 mod convergence;
+mod counts;
 mod crash;
 mod cutover;
 mod cutover_model;

@@ -36,6 +36,10 @@ async fn an_entry_that_names_no_key_costs_a_new_checkpoint() {
     assert_eq!(left.len(), 1);
     assert_same(&left, &contents(&mut target.client()));
     let report = outcome.json();
+    // The numbers of keys begin with the new checkpoint, which has the new key or not.
+    let counts = |name: &str| report["counts"][name].as_u64();
+    let sum = counts("before").zip(counts("created")).map(|(before, created)| before + created);
+    assert_eq!((sum, counts("deleted")), (Some(1), Some(0)), "{report}");
     assert_eq!(report["unknown_commands"], 1);
     assert_eq!((&report["unknown"][0]["name"], &report["unknown"][0]["count"]), (&"360flushdb".into(), &1.into()));
     assert!(report["source"].as_str().unwrap().starts_with("Pika 4.0.0"), "{report}");

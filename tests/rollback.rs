@@ -34,8 +34,11 @@ async fn what_was_written_at_the_target_comes_back() {
     assert!(differences(&written, scene.source.contents()).len() > 10);
     scene.control.roll_back();
     let (report, scene) = scene.end().await;
-    let rollback = report.unwrap().rollback.expect("it was rolled back");
+    let report = report.unwrap();
+    let rollback = report.rollback.expect("it was rolled back");
     assert!(rollback.changes > 0 && rollback.verify.keys > 0 && rollback.verify.repaired == 0, "{rollback:?}");
+    assert_eq!(rollback.cleaned, Some(written.len() as u64));
+    assert_eq!((report.counts.before, report.counts.after), (Some(scene.source.contents().len() as u64), None));
     assert!(scene.routing.switched().is_empty());
     assert_same(&written, &contents(&mut scene.source.client()));
     assert_eq!(contents(&mut target).len(), 0, "keys are left at the target");
@@ -64,6 +67,12 @@ async fn changes_are_brought_back_while_the_window_is_open() {
     assert_eq!((report.rollback, report.no_way_back.is_some()), (None, true));
     assert_eq!(contents(&mut source).len(), 0, "keys are left at the source");
     assert_same(&written, &contents(&mut target));
+    let (counts, after) = (report.counts, written.len() as u64);
+    let before = scene.source.contents().len() as u64;
+    assert_eq!((counts.before, counts.expired, counts.after), (Some(before), Some(0), Some(after)), "{counts:?}");
+    // What came and went again in one round was not seen.
+    assert_eq!(before + counts.created.unwrap(), after + counts.deleted.unwrap(), "{counts:?}");
+    assert_eq!((report.cleaned, report.findings), (Some(after), Vec::new()));
     scene.assert_tidy();
 }
 

@@ -83,9 +83,50 @@ impl Write {
 pub struct Batch {
     writes: Vec<Write>,
     bytes: usize,
+    is_counted: bool,
+}
+
+/// Keys that came to the target or left it by some writes, as its answers tell. A stream without entries is no key here: a
+/// Pika neither lists nor deletes one.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct KeyCounts {
+    /// Keys that were not there before a write, and were behind it.
+    pub created: u64,
+    /// Keys that were there before a write, and were not behind it.
+    pub deleted: u64,
+    /// Writes of which the answers do not tell: with one of these the other numbers are none.
+    pub unclear: u64,
+}
+
+impl KeyCounts {
+    /// Adds what other writes have done.
+    pub fn add(&mut self, other: Self) {
+        self.created += other.created;
+        self.deleted += other.deleted;
+        self.unclear += other.unclear;
+    }
+
+    /// What came to it since it was `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            created: self.created.saturating_sub(earlier.created),
+            deleted: self.deleted.saturating_sub(earlier.deleted),
+            unclear: self.unclear.saturating_sub(earlier.unclear),
+        }
+    }
 }
 
 impl Batch {
+    /// An empty batch; whether the target is asked what its writes do to the number of keys.
+    pub fn new(is_counted: bool) -> Self {
+        Self { is_counted, ..Self::default() }
+    }
+
+    /// Whether the target is asked what its writes do to the number of keys, which takes a few commands more.
+    pub fn is_counted(&self) -> bool {
+        self.is_counted
+    }
+
     /// Appends a write.
     pub fn push(&mut self, write: Write) {
         self.bytes += write.size();

@@ -74,11 +74,13 @@ pub(crate) enum Verb {
     PFAdd,
     ExpireAt,
     PExpireAt,
+    Exists,
+    XLen,
 }
 
 impl Verb {
     /// All of them.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Set,
         Self::Del,
         Self::Unlink,
@@ -102,6 +104,8 @@ impl Verb {
         Self::PFAdd,
         Self::ExpireAt,
         Self::PExpireAt,
+        Self::Exists,
+        Self::XLen,
     ];
 
     /// Its name on the wire.
@@ -130,7 +134,14 @@ impl Verb {
             Self::PFAdd => "PFADD",
             Self::ExpireAt => "EXPIREAT",
             Self::PExpireAt => "PEXPIREAT",
+            Self::Exists => "EXISTS",
+            Self::XLen => "XLEN",
         }
+    }
+
+    /// Whether it changes nothing, so that an error in answer to it says nothing about the writes around it.
+    pub(crate) const fn is_question(self) -> bool {
+        matches!(self, Self::Exists | Self::XLen)
     }
 }
 

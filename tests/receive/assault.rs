@@ -45,7 +45,7 @@ async fn strangers_get_neither_memory_nor_turns() {
 
 /// A header with good checksums that announces `length` bytes in every way there is.
 fn header(kind: u8, length: u32) -> Vec<u8> {
-    let mut header = [&b"SLMV\x01"[..], &[kind, kind & 1, 0]].concat();
+    let mut header = [&b"SLMV\x02"[..], &[kind, kind & 1, 0]].concat();
     header.extend_from_slice(&[0; 16]);
     for number in [length, length, length, 0] {
         header.extend_from_slice(&number.to_le_bytes());

@@ -44,7 +44,7 @@ async fn garbage_and_silence_harm_nobody() {
         silent.push(TcpStream::connect(receiving.addr()).await.unwrap());
     }
     // A frame that says it is huge, an old version, another protocol, noise.
-    let huge = [&b"SLMV\x01\x02\0\0"[..], &[0xff; 36]].concat();
+    let huge = [&b"SLMV\x02\x02\0\0"[..], &[0xff; 36]].concat();
     let old = [&b"SLMV\0\x02\0\0"[..], &[0; 36]].concat();
     let request = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n*1\r\n$8\r\nFLUSHALL\r\n".to_vec();
     let garbage = [huge, old.clone(), request, vec![0xaa; 1 << 20]];
@@ -55,7 +55,7 @@ async fn garbage_and_silence_harm_nobody() {
         let mut said = Vec::new();
         let _ = stranger.read_to_end(&mut said).await;
         assert!(said.len() < 4096);
-        let is_told = String::from_utf8_lossy(&said).contains("\"Version\":{\"versions\":[1,1]}");
+        let is_told = String::from_utf8_lossy(&said).contains("\"Version\":{\"versions\":[2,2]}");
         assert!(*bytes != old || is_told, "{}", said.escape_ascii());
     }
     until("all of it is refused", || receiving.status().refused() >= garbage.len() as u64).await;

@@ -13,7 +13,7 @@ mod scene;
 mod streams;
 mod trims;
 
-pub(crate) use scene::{Scene, Server};
+pub(crate) use scene::{Following, Scene, Server};
 
 /// Two tests of one scene: in the sandbox, and on real servers.
 macro_rules! played {

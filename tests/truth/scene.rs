@@ -12,7 +12,7 @@ use mover::{Control, Error, Job, JobOptions, Side, VerifyMode};
 use replication::{SlotCount, SlotSet};
 use tempfile::TempDir;
 
-use crate::harness::{Client, PikaServer, Switchboard, assert_same, contents, endpoint, until};
+use crate::harness::{Client, PikaServer, RedisServer, Switchboard, assert_same, contents, endpoint, until};
 
 /// Two nodes, their caches on.
 pub(crate) struct Scene {
@@ -21,10 +21,11 @@ pub(crate) struct Scene {
     _dir: TempDir,
 }
 
-/// A Pika.
+/// A Pika, or a Redis as the target.
 pub(crate) enum Server {
     Sandbox(Box<Node>),
     Real(PikaServer),
+    Redis(RedisServer),
 }
 
 /// A move whose cutover is postponed.
@@ -63,6 +64,11 @@ impl Scene {
         Some(Self { source: Server::Real(source), target: Server::Real(target), _dir: dir })
     }
 
+    /// The same with a Redis as the target.
+    pub(crate) fn with_a_redis(self) -> Self {
+        Self { target: Server::Redis(RedisServer::start()), ..self }
+    }
+
     /// Begins to move everything, and returns when the cutover is all that is left.
     pub(crate) async fn follow(&self, verify: VerifyMode, change: impl FnOnce(&mut JobOptions)) -> Following {
         let (following, progress) = self.begin(verify, change);
@@ -99,6 +105,7 @@ impl Server {
         match self {
             Self::Sandbox(node) => node.addr(),
             Self::Real(server) => server.addr(),
+            Self::Redis(server) => server.addr(),
         }
     }
 

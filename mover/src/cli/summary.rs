@@ -2,7 +2,7 @@
 use bytesize::ByteSize;
 
 use crate::flow::HeldReport;
-use crate::job::{FenceReport, Report, VerificationReport, VerifyMode, VerifyReport};
+use crate::job::{FenceReport, KeyBalance, Report, VerificationReport, VerifyMode, VerifyReport};
 
 /// Tells a person what a job has done.
 pub(super) fn print(report: &Report) {
@@ -22,6 +22,10 @@ pub(super) fn print(report: &Report) {
         println!("held back          {seconds:.1} s by {cause}");
     }
     println!("changes followed   {}", report.changes);
+    println!("number of keys     {}", balance(&report.counts));
+    if let Some(cleaned) = report.cleaned {
+        println!("keys deleted       {cleaned} at the source, which has them no more");
+    }
     if report.unknown_commands > 0 {
         println!(
             "unknown commands   {} (their arguments were read again as keys, or a new checkpoint was taken)",
@@ -43,11 +47,30 @@ pub(super) fn print(report: &Report) {
     if let Some(rollback) = &report.rollback {
         println!("on the way back");
         println!("changes followed   {}", rollback.changes);
+        if let Some(cleaned) = rollback.cleaned {
+            println!("keys deleted       {cleaned} at the target, which has them no more");
+        }
         print_fences(rollback.fence_ms);
         print_verify(&rollback.verify);
     }
     if let Some(why) = &report.no_way_back {
         println!("no rollback        {why}");
+    }
+}
+
+/// The sum of the keys, as far as it is known.
+fn balance(counts: &KeyBalance) -> String {
+    let KeyBalance { before, created, deleted, expired, after } = *counts;
+    let (Some(before), Some(created), Some(deleted)) = (before, created, deleted) else {
+        return "not known: the job was interrupted, or the target did not tell what came and went".to_owned();
+    };
+    let sum = format!("{before} before + {created} created - {deleted} deleted");
+    match (expired, after) {
+        (Some(expired), Some(after)) => format!("{sum} - {expired} expired = {after} after"),
+        (None, Some(after)) => format!("{sum} is not {after} after: see what was noticed"),
+        (_, None) => {
+            format!("{sum}; those that expired and those after are not known: the source's keys were not counted")
+        }
     }
 }
 
@@ -124,3 +147,19 @@ fn print_more(all: u64, shown: usize) {
 
 /// Seconds below which it was not held back.
 const SHOWN: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_a_sum() {
+        let moved = KeyBalance { before: Some(10), created: Some(5), deleted: Some(4), ..KeyBalance::default() };
+        let whole = KeyBalance { expired: Some(2), after: Some(9), ..moved };
+        assert_eq!(balance(&whole), "10 before + 5 created - 4 deleted - 2 expired = 9 after");
+        assert!(balance(&moved).starts_with("10 before + 5 created - 4 deleted; those that expired"));
+        let odd = KeyBalance { after: Some(13), ..moved };
+        assert_eq!(balance(&odd), "10 before + 5 created - 4 deleted is not 13 after: see what was noticed");
+        assert!(balance(&KeyBalance::default()).starts_with("not known"));
+    }
+}

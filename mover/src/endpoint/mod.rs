@@ -289,24 +289,24 @@ impl Client {
         self.check_master("it was one when the move began").await
     }
 
-    /// Deletes keys with this command, and tells how many there were.
+    /// Deletes keys with this command, and tells of each whether it was there.
     ///
     /// # Errors
     /// As [`Client::ask`].
-    pub async fn delete(&mut self, command: &str, keys: &[Vec<u8>]) -> Result<u64> {
+    pub async fn delete(&mut self, command: &str, keys: &[Vec<u8>]) -> Result<Vec<bool>> {
         let mut removal = Pipeline::with_capacity(keys.len());
         for key in keys {
             removal.cmd(command).arg(&key[..]);
         }
-        let mut deleted = 0;
+        let mut were_there = Vec::with_capacity(keys.len());
         for reply in self.ask_all(&mut removal).await? {
             match reply {
-                Value::Int(count) => deleted += u64::from(count > 0),
+                Value::Int(count) => were_there.push(count > 0),
                 Value::ServerError(error) => return Err(self.refusal(command, error_text(&error))),
                 other => return Err(self.endpoint.answered(command, format!("{other:?}"))),
             }
         }
-        Ok(deleted)
+        Ok(were_there)
     }
 
     /// One page of the server's keys, and the cursor of the next page; `None` after the last one.

@@ -18,6 +18,8 @@ pub struct Feed {
     throttle: Arc<Throttle>,
     /// How large batches are at the moment.
     unit: Unit,
+    /// Whether batches ask the target what they do to the number of keys.
+    counts: bool,
 }
 
 impl Feed {
@@ -29,7 +31,15 @@ impl Feed {
     ) -> Self {
         let open = lanes.iter().map(|_| Batch::default()).collect();
         let unit = throttle.unit();
-        Self { lanes, open, watermark, memory, throttle, unit }
+        Self { lanes, open, watermark, memory, throttle, unit, counts: false }
+    }
+
+    /// Makes its batches ask the target what they do to the number of keys; see [`Landed::counts`](super::Landed).
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.counts = true;
+        self.open.fill_with(|| Batch::new(true));
+        self
     }
 
     /// Puts a write into the batch of its lane; waits while a full batch finds no memory or no room.
@@ -102,7 +112,7 @@ impl Feed {
 
     fn take(&mut self, lane: usize) -> Option<Batch> {
         self.unit = self.throttle.unit();
-        let batch = std::mem::take(&mut self.open[lane]);
+        let batch = std::mem::replace(&mut self.open[lane], Batch::new(self.counts));
         if batch.is_empty() {
             return None;
         }

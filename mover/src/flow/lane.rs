@@ -156,8 +156,8 @@ async fn land(
     watermark: &Watermark,
 ) -> Result<()> {
     while let Ok(batch) = sent.recv_async().await {
-        answers.next().await?;
-        watermark.advance(index, batch.keys, batch.bytes);
+        let counts = answers.next().await?;
+        watermark.advance(index, batch.keys, batch.bytes, counts);
     }
     Ok(())
 }

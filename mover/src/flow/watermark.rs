@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::batch::KeyCounts;
 use crate::{Error, Result};
 
 /// How far each lane has come: the target has answered everything up to here.
@@ -12,6 +13,9 @@ pub struct Watermark {
     keys_sent: AtomicU64,
     keys: AtomicU64,
     bytes: AtomicU64,
+    created: AtomicU64,
+    deleted: AtomicU64,
+    unclear: AtomicU64,
     moved: Notify,
 }
 
@@ -33,13 +37,24 @@ pub struct Landed {
     pub keys: u64,
     /// Bytes of user data in them.
     pub bytes: u64,
+    /// What the batches that are counted have done to the number of keys.
+    pub counts: KeyCounts,
 }
 
 impl Watermark {
     pub(super) fn new(lanes: usize) -> Self {
         let lanes = (0..lanes).map(|_| Lane::default()).collect();
         let zero = || AtomicU64::new(0);
-        Self { lanes, keys_sent: zero(), keys: zero(), bytes: zero(), moved: Notify::new() }
+        Self {
+            lanes,
+            keys_sent: zero(),
+            keys: zero(),
+            bytes: zero(),
+            created: zero(),
+            deleted: zero(),
+            unclear: zero(),
+            moved: Notify::new(),
+        }
     }
 
     /// Everything that whoever calls this has sent up to now.
@@ -72,7 +87,10 @@ impl Watermark {
 
     /// What has landed so far.
     pub fn landed(&self) -> Landed {
-        Landed { keys: self.keys.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let counts =
+            KeyCounts { created: read(&self.created), deleted: read(&self.deleted), unclear: read(&self.unclear) };
+        Landed { keys: read(&self.keys), bytes: read(&self.bytes), counts }
     }
 
     /// Keys that were sent so far.
@@ -86,11 +104,19 @@ impl Watermark {
         self.lanes[lane].sent.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn advance(&self, lane: usize, keys: u64, bytes: u64) {
+    pub(super) fn advance(&self, lane: usize, keys: u64, bytes: u64, counts: KeyCounts) {
         self.keys.fetch_add(keys, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.created.fetch_add(counts.created, Ordering::Relaxed);
+        self.deleted.fetch_add(counts.deleted, Ordering::Relaxed);
+        self.unclear.fetch_add(counts.unclear, Ordering::Relaxed);
         self.lanes[lane].landed.fetch_add(1, Ordering::AcqRel);
         self.moved.notify_waiters();
+    }
+
+    /// Counts keys that were deleted at the target past the line.
+    pub fn count_deleted(&self, keys: u64) {
+        self.deleted.fetch_add(keys, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self, lane: usize) {
@@ -129,12 +155,14 @@ mod tests {
             let (watermark, mark) = (Arc::clone(&watermark), mark.clone());
             async move { watermark.reached(&mark).await }
         });
-        watermark.advance(0, 1, 10);
+        let counts = KeyCounts { created: 1, ..KeyCounts::default() };
+        watermark.advance(0, 1, 10, counts);
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        watermark.advance(1, 2, 20);
+        watermark.advance(1, 2, 20, counts);
         waiting.await.unwrap().unwrap();
-        assert_eq!((watermark.landed(), watermark.keys_sent()), (Landed { keys: 3, bytes: 30 }, 3));
+        let counts = KeyCounts { created: 2, ..counts };
+        assert_eq!((watermark.landed(), watermark.keys_sent()), (Landed { keys: 3, bytes: 30, counts }, 3));
     }
 
     #[tokio::test]

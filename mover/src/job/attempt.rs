@@ -20,7 +20,7 @@ use crate::job::reach::Reach;
 use crate::job::snapshot::{self, Snapshot};
 use crate::job::start::Start;
 use crate::job::verify::{Reverify, Verify};
-use crate::job::{FenceReport, Job, Phase, Report, VerifyMode, VerifyReport, worse};
+use crate::job::{FenceReport, Job, KeyBalance, Phase, Report, VerifyMode, VerifyReport, worse};
 use crate::source::Known;
 use crate::{Error, Result};
 
@@ -83,8 +83,9 @@ impl<'a> Attempt<'a> {
         self.job.enter(Phase::Snapshot).await?;
         health.know_what_is_usual().await;
         let snapshot = self.snapshot().await?;
+        let is_first = self.job.journal.read(|state| !state.is_written);
         let rig = self.rig(health).await?;
-        let outcome = Box::pin(self.carry(snapshot, &rig)).await;
+        let outcome = Box::pin(self.carry(snapshot, &rig, is_first)).await;
         rig.end(outcome).await
     }
 
@@ -114,15 +115,16 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn carry(&self, snapshot: Snapshot, rig: &Rig) -> Result<Report> {
+    /// Moves the slots with this checkpoint; whether nothing of it was written before.
+    async fn carry(&self, snapshot: Snapshot, rig: &Rig, is_first: bool) -> Result<Report> {
         let (Self { job, plan, slots }, Rig { line, health }) = (self, rig);
         let Snapshot { checkpoint, spool } = snapshot;
         let checkpoint = Arc::new(checkpoint);
         let known = Arc::new(Known::new());
-        let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint));
+        let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint, is_first));
         let mut follower = Follower::new(plan, Log::Here(spool), start, line, &known, job).await?;
         job.progress.watch(line.watermark());
-        let found = match reach {
+        let found = match &reach {
             Some(reach) => {
                 let copy = CopyPlan {
                     checkpoint: &checkpoint,
@@ -132,7 +134,7 @@ impl<'a> Attempt<'a> {
                     journal: &job.journal,
                 };
                 health.line_begins();
-                self.copy(&copy, &reach, line, &mut follower).await?
+                self.copy(&copy, reach, line, &mut follower).await?
             }
             None => job.journal.read(|state| state.found.clone()),
         };
@@ -140,10 +142,15 @@ impl<'a> Attempt<'a> {
         // Its tables take memory, and nobody reads them any more.
         drop(checkpoint);
         let (fence_ms, verify) = self.switch_all(&mut follower, health.throttle()).await?;
+        let counts = match reach {
+            Some(reach) if is_first => KeyBalance::of_move(reach.lived(), line.watermark().landed().counts),
+            _ => KeyBalance::default(),
+        };
         let mut findings = found.noted;
         findings
             .extend(verify.findings.iter().filter(|finding| !findings.contains(finding)).cloned().collect::<Vec<_>>());
         Ok(Report {
+            counts,
             changes: follower.changes(),
             source: Some(plan.source.identity().clone()),
             target: Some(plan.target.identity().clone()),
@@ -257,7 +264,12 @@ impl<'a> Attempt<'a> {
 }
 
 /// Where those before us have left off: where the log is to be followed from, and the copy where that is not over.
-fn resume(state: &State, slots: &SlotSet, checkpoint: &::snapshot::Checkpoint) -> (Start, Option<Arc<Reach>>) {
+fn resume(
+    state: &State,
+    slots: &SlotSet,
+    checkpoint: &::snapshot::Checkpoint,
+    is_first: bool,
+) -> (Start, Option<Arc<Reach>>) {
     let reached = state.reached.clone().filter(|reached| reached.places.len() == checkpoint.instances());
     let reach = match &reached {
         Some(reached) => Reach::at(reached.places.clone(), checkpoint.slots()),
@@ -271,6 +283,7 @@ fn resume(state: &State, slots: &SlotSet, checkpoint: &::snapshot::Checkpoint) -
         reached,
         switched: state.switched.clone(),
         is_copied,
+        is_counted: is_first,
     };
     (start, (!is_copied).then(|| Arc::new(reach)))
 }

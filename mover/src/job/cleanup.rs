@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use replication::{Slot, SlotCount, SlotSet, slot_of_index};
+use replication::{Slot, SlotCount, SlotSet, is_internal_key, slot_of_index};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::endpoint::Client;
 use crate::flow::{Control, JobLimits, Kindness};
+use crate::job::journal::Entry;
 use crate::job::{Cleanup, Job, Phase};
 use crate::routing::{Owner, RoutingControl};
 use crate::{Error, Result, Side};
@@ -17,20 +18,24 @@ use crate::{Error, Result, Side};
 impl Job {
     /// Deletes them all, if that is wanted: page by page, none of a slot that the target does not own, and slowly enough
     /// for the source's clients.
-    pub(super) async fn clean_up(&self) -> Result<()> {
+    ///
+    /// Gives the number of users' keys that it has deleted, if it has and no other process had begun to before.
+    pub(super) async fn clean_up(&self) -> Result<Option<u64>> {
+        let is_first = !self.journal.read(|state| state.cleaning);
+        self.journal.note(Entry::Cleaning).await?;
         if self.options.cleanup == Cleanup::Keep {
-            return Ok(());
+            return Ok(None);
         }
         let side = self.source.side;
         if self.journal.read(|state| state.is_late) {
             warn!("writes came to the {side} too late, so nothing is deleted there: they are nowhere else");
-            return Ok(());
+            return Ok(None);
         }
         // Who was told to send clients back may be one that always sends them the same way.
         let must_ask = self.journal.is_resumed() || self.journal.is_way_back();
         if must_ask && !self.routing.knows_earlier_switches() {
             warn!("nobody can be asked who serves the slots by now, so nothing is deleted at the {side}");
-            return Ok(());
+            return Ok(None);
         }
         self.enter(Phase::Cleanup).await?;
         let mut sweep = Sweep {
@@ -39,17 +44,12 @@ impl Job {
             slot_count: self.options.slot_count,
             owners: Owners { routing: &*self.routing, side, asked: HashMap::new() },
             control: &self.control,
+            deleted: 0,
         };
-        let mut deleted = 0;
         // A cursor may pass keys by while others are deleted around it.
-        loop {
-            let found = sweep.pass(|so_far| self.progress.cleaned(deleted + so_far)).await?;
-            deleted += found;
-            if found == 0 {
-                info!(deleted, "deleted the moved keys at the {side}");
-                return Ok(());
-            }
-        }
+        while sweep.pass(|deleted| self.progress.cleaned(deleted)).await? {}
+        info!(deleted = sweep.deleted, "deleted the moved keys at the {side}");
+        Ok(is_first.then_some(sweep.deleted))
     }
 }
 
@@ -60,12 +60,14 @@ struct Sweep<'a> {
     slot_count: SlotCount,
     owners: Owners<'a>,
     control: &'a Control,
+    /// Keys of users that it has deleted.
+    deleted: u64,
 }
 
 impl Sweep<'_> {
-    /// Deletes what it meets of the slots, and gives the number.
-    async fn pass(&mut self, mut tell: impl FnMut(u64)) -> Result<u64> {
-        let (mut deleted, mut cursor, mut gate) = (0, Some("0".to_owned()), self.control.gate());
+    /// Deletes what it meets of the slots, and gives whether there was anything.
+    async fn pass(&mut self, mut tell: impl FnMut(u64)) -> Result<bool> {
+        let (mut has_deleted, mut cursor, mut gate) = (false, Some("0".to_owned()), self.control.gate());
         while let Some(at) = cursor {
             gate.admit().await?;
             let begin = Instant::now();
@@ -75,12 +77,16 @@ impl Sweep<'_> {
                 self.owners.check(self.slot_of(key)).await?;
             }
             // A Pika deletes a collection in one step, however big it is: its rows go with a later compaction.
-            deleted += self.client.delete("DEL", &ours).await?;
-            tell(deleted);
+            let were_there = self.client.delete("DEL", &ours).await?;
+            for (key, _) in ours.iter().zip(were_there).filter(|(_, was_there)| *was_there) {
+                has_deleted = true;
+                self.deleted += u64::from(!is_internal_key(key));
+            }
+            tell(self.deleted);
             sleep(pause(begin.elapsed(), ours.len(), self.control.limits())).await;
             cursor = next;
         }
-        Ok(deleted)
+        Ok(has_deleted)
     }
 
     /// The slot that a key stands for: the server's own index of a slot goes with it.

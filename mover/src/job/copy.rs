@@ -156,6 +156,8 @@ impl Copy {
             // Before it is said that this part is behind: whoever goes on from there does not see it again.
             self.journal.note_soon(Entry::Found { noted, unmovable })?;
         }
+        // A stream without entries is copied, and is no key as a server counts them.
+        self.reach.add_lived(summary.keys - summary.without_entries + summary.expired_since);
         let at = last.map_or(At::End, reach::at);
         self.reach.passed(self.instance, at, summary.keys, summary.bytes);
         Ok(())

@@ -63,9 +63,11 @@ impl Job {
             report.findings.push("writes came to the source too late: it keeps its keys".to_owned());
         }
         let outcome = match self.reverse_window().await? {
-            Ending::Over => {
-                self.journal.note(Entry::Cleaning).await?;
-                self.clean_up().await?;
+            Ending::Over(brought_back) => {
+                report.cleaned = self.clean_up().await?;
+                if let (Some(brought_back), Some(after)) = (brought_back, report.cleaned) {
+                    report.findings.extend(report.counts.close(brought_back, after));
+                }
                 Outcome::Done
             }
             Ending::RolledBack(rollback) => {

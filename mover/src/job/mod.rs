@@ -10,6 +10,7 @@
 
 mod attempt;
 mod backlog;
+mod balance;
 mod borrowed;
 mod builder;
 mod cleanup;
@@ -43,6 +44,7 @@ mod updates;
 mod verify;
 mod window;
 
+pub use balance::KeyBalance;
 pub use builder::{JobBuilder, NoRouting, NoSource, NoTarget};
 pub use convergence::ChangeRates;
 #[doc(hidden)]

@@ -111,7 +111,7 @@ pub struct Status {
     pub verified: u64,
     /// Slots that are at the target.
     pub switched: u64,
-    /// Keys deleted at the node that the slots have left.
+    /// Keys of users that were deleted at the node that the slots have left.
     pub cleaned: u64,
     /// Slots in all.
     pub slots: usize,

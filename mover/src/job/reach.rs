@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,12 +17,14 @@ pub(super) struct Reach {
     /// Where the scan of each instance is: it takes the keys in their order. What is behind has been handed to the line.
     instances: Vec<Mutex<Place>>,
     slot_count: SlotCount,
+    /// Keys behind it that lived when the checkpoint was complete, also those that have expired since.
+    lived: AtomicU64,
 }
 
 impl Reach {
     /// A copy that has come to these places, one for each instance.
     pub(super) fn at(places: Vec<Place>, slot_count: SlotCount) -> Self {
-        Self { instances: places.into_iter().map(Mutex::new).collect(), slot_count }
+        Self { instances: places.into_iter().map(Mutex::new).collect(), slot_count, lived: AtomicU64::new(0) }
     }
 
     /// A copy that is to begin.
@@ -34,6 +37,16 @@ impl Reach {
     pub(super) fn passed(&self, instance: usize, at: At, keys: u64, bytes: u64) {
         let mut place = self.place(instance);
         *place = Place { at, keys: place.keys + keys, bytes: place.bytes + bytes };
+    }
+
+    /// Adds keys behind it that lived when the checkpoint was complete.
+    pub(super) fn add_lived(&self, keys: u64) {
+        self.lived.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// How many keys that this copy has passed lived when the checkpoint was complete.
+    pub(super) fn lived(&self) -> u64 {
+        self.lived.load(Ordering::Relaxed)
     }
 
     /// Where each instance is.

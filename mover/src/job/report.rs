@@ -6,7 +6,7 @@ use crate::endpoint::Identity;
 use crate::flow::HeldReport;
 use crate::job::cutover::Fences;
 use crate::job::journal::State;
-use crate::job::{JobOptions, UnknownCommand, VerifyMode};
+use crate::job::{JobOptions, KeyBalance, UnknownCommand, VerifyMode};
 
 /// What a finished job has done.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -17,6 +17,11 @@ pub struct Report {
     pub keys: u64,
     /// Bytes of user data in them.
     pub bytes: u64,
+    /// How many keys there were, came and went, and were left.
+    pub counts: KeyBalance,
+    /// Keys of users that were deleted at the source behind the move, as it answered: the server's own sets of slot keys do
+    /// not count. None where they were kept, and where an earlier process had begun to delete them.
+    pub cleaned: Option<u64>,
     /// Seconds that the copy took.
     pub copy_seconds: f64,
     /// Changes of these slots that were followed in the log.
@@ -59,6 +64,9 @@ pub struct RollbackReport {
     pub fence_ms: FenceReport,
     /// What the comparison of both sides found.
     pub verify: VerifyReport,
+    /// Keys of users that were deleted at the target behind it. None where they were kept, and where an earlier process had
+    /// begun to delete them.
+    pub cleaned: Option<u64>,
 }
 
 impl Report {
@@ -69,6 +77,8 @@ impl Report {
             slots: options.slots.len(),
             keys: copied.keys,
             bytes: copied.bytes,
+            counts: KeyBalance::default(),
+            cleaned: None,
             copy_seconds: copied.took.as_secs_f64(),
             changes: 0,
             source: None,
@@ -95,6 +105,7 @@ impl RollbackReport {
             changes: 0,
             fence_ms: Fences::after(&state.switched).report(),
             verify: VerifyReport::new(options.verify),
+            cleaned: None,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Start {
     pub(super) switched: Vec<Switched>,
     /// Whether the copy is over.
     pub(super) is_copied: bool,
+    /// Whether the keys that come and go are counted, from the checkpoint on.
+    pub(super) is_counted: bool,
 }
 
 /// What was brought to the target already: changes before an offset, of keys that are behind some places of the copy.

@@ -15,6 +15,7 @@ use snapshot::UnixMillis;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::batch::KeyCounts;
 use crate::dialect::Dialect;
 use crate::flow::WindowWish;
 use crate::job::attempt::{Attempt, NOT_FINISHED, Rig};
@@ -41,8 +42,9 @@ pub struct ReverseWindow {
 
 /// How a window has ended.
 pub(super) enum Ending {
-    /// The slots are at the target for good.
-    Over,
+    /// The slots are at the target for good. What was brought back has done this to the number of keys at the source, if that
+    /// is known.
+    Over(Option<KeyCounts>),
     /// They are back at the source.
     RolledBack(RollbackReport),
 }
@@ -113,9 +115,9 @@ impl Job {
     /// # Errors
     /// What ends the job, or this attempt at it. That the target cannot be followed any more does not.
     pub(super) async fn reverse_window(&self) -> Result<Ending> {
-        let Some(window) = &self.window else { return Ok(Ending::Over) };
+        let Some(window) = &self.window else { return Ok(self.over_untouched()) };
         if self.journal.read(|state| state.cleaning || state.is_late) {
-            return Ok(Ending::Over);
+            return Ok(Ending::Over(None));
         }
         if self.journal.read(|state| state.no_way_back.is_some()) {
             return self.wait_out().await;
@@ -130,7 +132,7 @@ impl Job {
         self.tidy_up_way().await?;
         let back = self.way_back();
         let outcome = match self.decision().await? {
-            Some(Decision::Over(why)) => Ok(Err(why)),
+            Some(Decision::Over(why)) => Ok(Err((why, self.over_untouched()))),
             // Its log has our own deletions by now: they are no late writes.
             Some(Decision::RollBack) if back.journal.read(|state| state.cleaning) => {
                 Ok(Ok(back.journal.read(|state| RollbackReport::of(state, &back.options))))
@@ -144,14 +146,13 @@ impl Job {
             },
         };
         match outcome {
-            Ok(Ok(rollback)) => {
-                back.journal.note(Entry::Cleaning).await?;
-                back.clean_up().await?;
+            Ok(Ok(mut rollback)) => {
+                rollback.cleaned = back.clean_up().await?;
                 Ok(Ending::RolledBack(rollback))
             }
-            Ok(Err(why)) => {
+            Ok(Err((why, over))) => {
                 self.lose_way_back(why).await?;
-                Ok(Ending::Over)
+                Ok(over)
             }
             Err(error) => self.survive(error, &back).await,
         }
@@ -177,7 +178,7 @@ impl Job {
     async fn wait_out(&self) -> Result<Ending> {
         let (why, until) = self.journal.read(|state| (state.no_way_back.clone(), state.window));
         if why.as_deref() == Some(WINDOW_CLOSED) {
-            return Ok(Ending::Over);
+            return Ok(self.over_untouched());
         }
         self.progress.undo(self.journal.read(Undo::of));
         let mut gate = self.control.gate();
@@ -185,7 +186,13 @@ impl Job {
             gate.admit().await?;
             sleep(PAUSE).await;
         }
-        Ok(Ending::Over)
+        Ok(self.over_untouched())
+    }
+
+    /// The end of a window in which nothing was brought back. Where an attempt has begun to, nobody knows how much it was.
+    fn over_untouched(&self) -> Ending {
+        let is_written = self.journal.read(|state| state.back.as_ref().is_some_and(|back| back.is_written));
+        Ending::Over((!is_written).then(KeyCounts::default))
     }
 
     /// What is to become of the window now, if that is known.
@@ -228,21 +235,31 @@ impl Job {
 }
 
 impl Attempt<'_> {
-    /// Brings changes back until the window of `job` ends, or its slots are back as well; why not, if they are not.
-    async fn bring_back(mut self, job: &Job) -> Result<Result<RollbackReport, String>> {
+    /// Brings changes back until the window of `job` ends, or its slots are back as well; why not, if they are not, and how
+    /// the window has ended.
+    async fn bring_back(mut self, job: &Job) -> Result<Result<RollbackReport, (String, Ending)>> {
         let kept = self.job.journal.read(|state| state.retained.clone());
         let kept = kept.ok_or_else(|| Error::Undo { why: "the target's log was not kept".to_owned() })?;
         self.plan.target.outlive(&self.job.journal.read(|state| state.connections.clone())).await?;
         let log = retained(&kept, &self.plan, self.job).await?;
         let health = self.health().await?;
+        let is_first = self.job.journal.read(|state| !state.is_written);
         let rig = self.rig(health).await?;
-        let outcome = Box::pin(self.follow_back(job, log, &rig)).await;
-        rig.end(outcome).await
+        let watermark = Arc::clone(rig.line.watermark());
+        let outcome = Box::pin(self.follow_back(job, log, &rig, is_first)).await;
+        let ended = rig.end(outcome).await?;
+        Ok(ended.map_err(|why| (why, Ending::Over(is_first.then(|| watermark.landed().counts)))))
     }
 
-    async fn follow_back(&self, job: &Job, log: Log, rig: &Rig) -> Result<Result<RollbackReport, String>> {
+    async fn follow_back(
+        &self,
+        job: &Job,
+        log: Log,
+        rig: &Rig,
+        is_first: bool,
+    ) -> Result<Result<RollbackReport, String>> {
         let (back, known) = (self.job, Arc::new(Known::new()));
-        let start = back.journal.read(|state| self.start(state));
+        let start = back.journal.read(|state| self.start(state, is_first));
         let mut follower = Follower::new(&self.plan, log, start, &rig.line, &known, back).await?;
         back.progress.watch(rig.line.watermark());
         rig.health.line_follows();
@@ -264,11 +281,11 @@ impl Attempt<'_> {
         let outcome = Box::pin(self.switch_all(&mut follower, rig.health.throttle())).await;
         let finished = if prepared { back.routing.finish().await } else { Ok(()) };
         let (fence_ms, verify) = worse(outcome, finished, NOT_FINISHED)?;
-        Ok(Ok(RollbackReport { changes: follower.changes(), fence_ms, verify }))
+        Ok(Ok(RollbackReport { changes: follower.changes(), fence_ms, verify, cleaned: None }))
     }
 
     /// From where the target's log is to be followed.
-    fn start(&self, state: &State) -> Start {
+    fn start(&self, state: &State, is_counted: bool) -> Start {
         let from = state.retained.as_ref().map(|kept| kept.offset);
         Start {
             slots: self.slots.clone(),
@@ -278,6 +295,7 @@ impl Attempt<'_> {
             reached: None,
             switched: state.switched.clone(),
             is_copied: true,
+            is_counted,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, KeyCounts};
 use crate::dialect::HyperLogLogPolicy;
 use crate::flow::{Budget, Share};
 use crate::receiver::crowd::Place;
@@ -148,7 +148,7 @@ impl Session {
         let (decoded, batches) = channel(1);
         // The window bounds what stands in here.
         let (unanswered, sent) = unbounded_channel();
-        let mut landed = Landed { writer: &mut writer, job, sequence: 0 };
+        let mut landed = Landed { writer: &mut writer, job, sequence: 0, counts: KeyCounts::default() };
         let work = async {
             tokio::try_join!(
                 read(&mut incoming, &shared.budget, decoded, shared.stopping.subscribe()),
@@ -235,6 +235,8 @@ struct Landed<'a> {
     writer: &'a mut Writer,
     job: u64,
     sequence: u64,
+    /// What all batches up to there have done to the number of keys.
+    counts: KeyCounts,
 }
 
 impl Landed<'_> {
@@ -247,7 +249,8 @@ impl Landed<'_> {
         loop {
             let received = self.alive_until(sent.recv()).await?;
             let Some(_on_its_way) = received else { return Ok(()) };
-            self.alive_until(answers.next()).await??;
+            let counts = self.alive_until(answers.next()).await??;
+            self.counts.add(counts);
             self.sequence += 1;
             shared.status.batches.fetch_add(1, Ordering::Relaxed);
             self.acknowledge().await?;
@@ -266,7 +269,7 @@ impl Landed<'_> {
     }
 
     async fn acknowledge(&mut self) -> Result<(), End> {
-        Ok(wire::acknowledge(self.writer, self.job, self.sequence).await?)
+        Ok(wire::acknowledge(self.writer, self.job, self.sequence, self.counts).await?)
     }
 }
 

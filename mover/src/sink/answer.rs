@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One answer of a server that speaks RESP, as far as a sink cares: whether it is an error, and where it ends.
+//! One answer of a server that speaks RESP, as far as a sink cares: whether it is an error, its number if it is one, and
+//! where it ends.
 
 /// An answer to a command of a sink.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer<'a> {
-    /// Anything but an error.
+    /// Anything but an error or a number.
     Done,
+    /// A number.
+    Number(i64),
     /// An error: its line.
     Refused(&'a [u8]),
 }
@@ -24,11 +27,11 @@ pub fn parse(input: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> 
     let line = &input[..end];
     let line = line.strip_suffix(b"\r").ok_or("an answer with no end of line")?;
     match line.split_first() {
-        Some((b'+' | b':', _)) => Ok(Some((Answer::Done, end + 1))),
+        Some((b'+', _)) => Ok(Some((Answer::Done, end + 1))),
+        Some((b':', digits)) => Ok(Some((Answer::Number(number(digits).ok_or("an answer of no number")?), end + 1))),
         Some((b'-', error)) => Ok(Some((Answer::Refused(error), end + 1))),
         Some((b'$', length)) => {
-            let length: i64 =
-                std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).ok_or("an answer of no length")?;
+            let length = number(length).ok_or("an answer of no length")?;
             let Ok(length) = usize::try_from(length) else { return Ok(Some((Answer::Done, end + 1))) };
             let whole = length.saturating_add(end + 1 + 2);
             match whole <= ANSWER_MAX {
@@ -40,6 +43,10 @@ pub fn parse(input: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> 
     }
 }
 
+fn number(digits: &[u8]) -> Option<i64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 const TOO_LONG: &str = "an answer longer than any of ours";
 
 #[cfg(test)]
@@ -48,9 +55,10 @@ mod tests {
 
     #[test]
     fn answers_are_found_whole_or_not_at_all() {
-        let inputs: [(&[u8], Answer<'_>); 5] = [
+        let inputs: [(&[u8], Answer<'_>); 6] = [
             (b"+OK\r\n", Answer::Done),
-            (b":12\r\n", Answer::Done),
+            (b":12\r\n", Answer::Number(12)),
+            (b":-1\r\n", Answer::Number(-1)),
             (b"$3\r\n1-1\r\n", Answer::Done),
             (b"$-1\r\n", Answer::Done),
             (b"-ERR no\r\n", Answer::Refused(b"ERR no")),
@@ -63,6 +71,7 @@ mod tests {
         }
         assert!(parse(b"*1\r\n").is_err());
         assert!(parse(b"$x\r\n").is_err());
+        assert!(parse(b":x\r\n").is_err());
     }
 
     #[test]

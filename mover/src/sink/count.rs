@@ -5,17 +5,37 @@
 use replication::ListStep;
 use snapshot::{Body, Kind, Piece, StreamId};
 
-use crate::batch::{Patch, Write};
+use crate::batch::{Batch, Patch, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy};
+use crate::sink::expected::{self, Then};
 use crate::sink::render::{ELEMENTS_MAX, HYPERLOGLOG_ELEMENTS_MAX, witnesses};
 
-/// The commands that do `write` at a target of this dialect.
-pub(super) fn commands(dialect: Dialect, write: &Write) -> usize {
-    match write {
+/// The commands that do a batch at a target of this dialect.
+pub(super) fn of_batch(dialect: Dialect, batch: &Batch) -> usize {
+    batch.writes().iter().map(|write| commands(dialect, write, batch.is_counted())).sum()
+}
+
+fn commands(dialect: Dialect, write: &Write, is_counted: bool) -> usize {
+    let questions = if is_counted { questions(dialect, write) } else { 0 };
+    let commands = match write {
         Write::Piece(piece) => of_piece(dialect, piece),
         Write::Patch(patch) => of_patch(dialect, patch),
         Write::Steps(steps) => steps.steps.iter().map(of_step).sum(),
         Write::Remove(_) => 1,
+    };
+    questions + commands
+}
+
+/// What asks whether the key of the write is there.
+fn questions(dialect: Dialect, write: &Write) -> usize {
+    match write {
+        Write::Piece(piece) if piece.part.is_first() => {
+            let question = expected::before_whole(dialect, &piece.key, dialect.lands_as(piece.body.kind()));
+            usize::from(question.is_some())
+        }
+        Write::Patch(patch) => 1 + usize::from(expected::behind_patch(patch) == Then::Told),
+        Write::Steps(_) => 2,
+        Write::Piece(_) | Write::Remove(_) => 0,
     }
 }
 
@@ -67,6 +87,7 @@ fn of_body(dialect: Dialect, body: &Body) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Steps;
     use crate::sink::render::Commands;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -95,12 +116,13 @@ mod tests {
         #[test]
         fn as_many_are_counted_as_are_rendered(
             pika: bool,
+            is_counted: bool,
             kind in 0..7usize,
             count in 0..1100usize,
             last_id in 0..1200u64,
             part in prop::sample::select(vec![Part::Whole, Part::First, Part::Middle, Part::Last]),
             expire_at in prop::option::of(1..9u64),
-            removed in prop::option::of(0..1100usize),
+            removed in prop::option::of(prop_oneof![0..2usize, 0..1100usize]),
         ) {
             let dialect = match pika {
                 true => Dialect::Pika,
@@ -108,6 +130,10 @@ mod tests {
             };
             let body = body(kind, count, last_id);
             let write = match removed {
+                Some(1) if kind == 3 => {
+                    let step = ListStep::Trim { first: 0, last: -1 };
+                    Write::Steps(Steps { key: "k".into(), steps: vec![step; count] })
+                }
                 Some(removed) if matches!(kind, 2 | 4..) => {
                     let remove = (0..removed).map(|number| Bytes::from(format!("{number}-0"))).collect();
                     Write::Patch(Patch { key: "k".into(), set: body, remove })
@@ -115,8 +141,8 @@ mod tests {
                 _ => Write::Piece(Piece { key: "k".into(), part, expire_at: expire_at.map(UnixMillis), body }),
             };
             let mut rendered = Commands::new(dialect);
-            rendered.render(&write).unwrap();
-            prop_assert_eq!(commands(dialect, &write), rendered.expected().len());
+            rendered.render(&write, is_counted).unwrap();
+            prop_assert_eq!(commands(dialect, &write, is_counted), rendered.expected().len());
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod answer;
 mod compare;
 mod count;
+mod expected;
 mod former;
 mod hyperloglog;
 mod log;
@@ -23,7 +24,7 @@ pub use replicas::Behind;
 
 use crate::BoxFuture;
 use crate::Result;
-use crate::batch::Batch;
+use crate::batch::{Batch, KeyCounts};
 
 /// A connection to the target, cut in two: batches go in at one half, their answers come out of the other, in the same
 /// order. So a batch need not wait for the answer to the one before it; how much may be without an answer is the line's
@@ -51,11 +52,12 @@ pub trait Outlet: Send {
 
 /// The half of a [`Sink`] that answers come out of.
 pub trait Answers: Send {
-    /// Waits until the target has done all of the oldest batch that has no answer yet. Asked only while there is one.
+    /// Waits until the target has done all of the oldest batch that has no answer yet, and says what that has done to the
+    /// number of its keys if the batch is counted. Asked only while there is one.
     ///
     /// # Errors
     /// When the target refused anything or the connection broke: an unknown part of all that has no answer was done.
-    fn next(&mut self) -> BoxFuture<'_, Result<()>>;
+    fn next(&mut self) -> BoxFuture<'_, Result<KeyCounts>>;
 }
 
 impl std::fmt::Debug for dyn Sink {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::batch::{Batch, Write};
+use crate::batch::{Batch, KeyCounts, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::endpoint::{CONNECT_TIMEOUT, Client, Endpoint};
 use crate::sink::{Answers, Outlet, Sink, Target, count};
@@ -163,6 +163,7 @@ impl Sink for RemoteSink {
         let answers = RemoteAnswers {
             endpoint,
             taken: 0,
+            told: KeyCounts::default(),
             heard: heard.subscribe(),
             // It always reads, so that the receiver never waits for us to take its answers.
             listening: tokio::spawn(listen(reader, job, heard)),
@@ -179,6 +180,8 @@ impl Sink for RemoteSink {
 #[derive(Clone, Default, Debug)]
 struct Heard {
     done: u64,
+    /// What all batches up to there have done to the number of keys.
+    counts: KeyCounts,
     end: Option<Ending>,
 }
 
@@ -201,7 +204,10 @@ impl Ending {
 async fn listen(mut reader: Reader, job: u64, heard: watch::Sender<Heard>) {
     let end = loop {
         match timeout(SILENCE, wire::answer(&mut reader, job)).await {
-            Ok(Ok(Some(Answer::Done(sequence)))) => heard.send_modify(|heard| heard.done = heard.done.max(sequence)),
+            Ok(Ok(Some(Answer::Done(sequence, counts)))) => heard.send_modify(|heard| {
+                heard.done = heard.done.max(sequence);
+                heard.counts = counts;
+            }),
             Ok(Ok(Some(Answer::Failed(failure)))) => break Ending::Failed(failure),
             Ok(Ok(None)) => break Ending::Lost("closed by the other end".to_owned()),
             Ok(Err(error)) => break Ending::Lost(error.to_string()),
@@ -236,7 +242,7 @@ impl RemoteOutlet {
 
 impl Outlet for RemoteOutlet {
     fn commands(&self, batch: &Batch) -> usize {
-        batch.writes().iter().map(|write| count::commands(self.dialect, write)).sum()
+        count::of_batch(self.dialect, batch)
     }
 
     fn send<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>> {
@@ -247,12 +253,14 @@ impl Outlet for RemoteOutlet {
 struct RemoteAnswers {
     endpoint: Endpoint,
     taken: u64,
+    /// The counts that were given out with what was taken.
+    told: KeyCounts,
     heard: watch::Receiver<Heard>,
     listening: JoinHandle<()>,
 }
 
 impl RemoteAnswers {
-    async fn next_batch(&mut self) -> Result<()> {
+    async fn next_batch(&mut self) -> Result<KeyCounts> {
         let wanted = self.taken + 1;
         let heard = self.heard.wait_for(|heard| heard.done >= wanted || heard.end.is_some()).await;
         let heard = heard.map_err(|_| self.endpoint.lost("nobody listens to it any more"))?;
@@ -260,14 +268,15 @@ impl RemoteAnswers {
             Some(end) if heard.done < wanted => Err(end.clone().into_error(&self.endpoint)),
             _ => {
                 self.taken = wanted;
-                Ok(())
+                // Several batches may be answered at once: the first of them gets the counts of all.
+                Ok(heard.counts.since(std::mem::replace(&mut self.told, heard.counts)))
             }
         }
     }
 }
 
 impl Answers for RemoteAnswers {
-    fn next(&mut self) -> BoxFuture<'_, Result<()>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<KeyCounts>> {
         Box::pin(self.next_batch())
     }
 }

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use flume::{Receiver, Sender};
 use replication::{Slot, SlotCount, SlotSet};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, KeyCounts};
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
 use crate::endpoint::{Client, Endpoint, Identity, Info, Names, READS, check_no_raft};
 use crate::sink::answer::Answer;
+use crate::sink::expected::{Counter, Expected};
 use crate::sink::pipe::{Pipe, PipeReader, PipeWriter};
-use crate::sink::render::{Commands, Expected};
+use crate::sink::render::Commands;
 use crate::sink::{Answers, Outlet, Sink, count};
 use crate::{BoxFuture, Error, Result};
 
@@ -140,22 +141,28 @@ impl Target {
     /// As [`Target::keys`].
     pub async fn purge(&mut self, slots: &SlotSet) -> Result<u64> {
         let mut purged = 0;
-        let mut cursor = Some("0".to_owned());
-        while let Some(at) = cursor {
-            let (keys, next) = self.keys(slots, &at).await?;
-            self.delete(&keys).await?;
-            purged += keys.len() as u64;
-            cursor = next;
+        // A scan may pass keys by while others are deleted around it.
+        loop {
+            let (mut met, mut cursor) = (0, Some("0".to_owned()));
+            while let Some(at) = cursor {
+                let (keys, next) = self.keys(slots, &at).await?;
+                purged += self.delete(&keys).await?;
+                met += keys.len();
+                cursor = next;
+            }
+            if met == 0 {
+                return Ok(purged);
+            }
         }
-        Ok(purged)
     }
 
-    /// Deletes these keys.
+    /// Deletes these keys and returns how many of them there were.
     ///
     /// # Errors
     /// As [`Target::keys`].
-    pub async fn delete(&mut self, keys: &[Vec<u8>]) -> Result<()> {
-        self.client.delete(self.dialect.removal().name(), keys).await.map(drop)
+    pub async fn delete(&mut self, keys: &[Vec<u8>]) -> Result<u64> {
+        let were_there = self.client.delete(self.dialect.removal().name(), keys).await?;
+        Ok(were_there.into_iter().filter(|was_there| *was_there).count() as u64)
     }
 }
 
@@ -220,7 +227,7 @@ struct RedisOutlet {
 impl RedisOutlet {
     async fn send_batch(&mut self, batch: &Batch) -> Result<()> {
         for write in batch.writes() {
-            self.commands.render(write)?;
+            self.commands.render(write, batch.is_counted())?;
         }
         // Before the first byte goes: its answer may come at once.
         let expected = self.commands.take_expected();
@@ -233,7 +240,7 @@ impl RedisOutlet {
 
 impl Outlet for RedisOutlet {
     fn commands(&self, batch: &Batch) -> usize {
-        batch.writes().iter().map(|write| count::commands(self.commands.dialect(), write)).sum()
+        count::of_batch(self.commands.dialect(), batch)
     }
 
     fn send<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<()>> {
@@ -248,25 +255,26 @@ struct RedisAnswers {
 }
 
 impl RedisAnswers {
-    async fn next_batch(&mut self) -> Result<()> {
+    async fn next_batch(&mut self) -> Result<KeyCounts> {
         let expected = self.expected.recv_async().await.map_err(|_| Error::LineStopped)?;
         let Self { endpoint, reader, .. } = self;
-        let mut refusal = None;
+        let (mut refusal, mut counter) = (None, Counter::default());
         // No refusal can mean "I have it": whoever reads a stream asks the target first what it has.
         let check = |index: usize, answer: Answer<'_>| {
+            let (verb, tells) = expected.of(index);
+            counter.take(tells, answer);
             let Answer::Refused(line) = answer else { return };
-            if refusal.is_none() {
-                let verb = expected.verb(index);
+            if refusal.is_none() && !verb.is_question() {
                 refusal = Some(endpoint.answered(verb.name(), String::from_utf8_lossy(line)));
             }
         };
         reader.read(expected.len(), check).await?;
-        refusal.map_or(Ok(()), Err)
+        refusal.map_or_else(|| Ok(counter.counts()), Err)
     }
 }
 
 impl Answers for RedisAnswers {
-    fn next(&mut self) -> BoxFuture<'_, Result<()>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<KeyCounts>> {
         Box::pin(self.next_batch())
     }
 }

@@ -9,6 +9,7 @@ use crate::batch::{Patch, Steps, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy, Verb};
 use crate::endpoint::Names;
 use crate::error::Unmovable;
+use crate::sink::expected::{self, Expected, Tells, Then};
 use crate::sink::hyperloglog;
 use crate::sink::rope::Rope;
 
@@ -19,29 +20,14 @@ pub(super) struct Commands {
     names: Names,
     bytes: Rope,
     expected: Expected,
-}
-
-/// What was sent and has no answer yet.
-#[derive(Default, Debug)]
-pub(super) struct Expected {
-    verbs: Vec<Verb>,
-}
-
-impl Expected {
-    /// How many answers there will be.
-    pub(super) fn len(&self) -> usize {
-        self.verbs.len()
-    }
-
-    /// The command that an answer belongs to.
-    pub(super) fn verb(&self, index: usize) -> Verb {
-        self.verbs[index]
-    }
+    /// What the answer to the next command tells.
+    tells: Tells,
 }
 
 impl Commands {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, names: Names::default(), bytes: Rope::default(), expected: Expected::default() }
+        let (names, bytes, expected) = (Names::default(), Rope::default(), Expected::default());
+        Self { dialect, names, bytes, expected, tells: Tells::Nothing }
     }
 
     /// The same for a target that knows its commands by these names.
@@ -75,32 +61,70 @@ impl Commands {
     /// Makes it empty and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.expected.verbs.clear();
+        self.expected.clear();
     }
 
-    /// Appends what does `write` at the target.
+    /// Appends what does `write` at the target, and if it `is_counted` what tells whether its key comes or goes by that.
     ///
     /// # Errors
     /// [`Unmovable`] when no command of the dialect can do it.
-    pub(super) fn render(&mut self, write: &Write) -> Result<(), Unmovable> {
-        match write {
-            Write::Piece(piece) => self.piece(piece),
-            Write::Patch(patch) => self.patch(patch),
-            Write::Steps(steps) => {
+    pub(super) fn render(&mut self, write: &Write, is_counted: bool) -> Result<(), Unmovable> {
+        match (write, is_counted) {
+            (Write::Piece(piece), _) => self.piece(piece, is_counted),
+            (Write::Patch(patch), false) => self.patch(patch),
+            (Write::Patch(patch), true) => {
+                let (question, then) = (expected::of_kind(patch.set.kind()), expected::behind_patch(patch));
+                self.question(question, &patch.key, Tells::Before(then));
+                self.patch(patch)?;
+                if then == Then::Told {
+                    self.question(question, &patch.key, Tells::Behind);
+                }
+                Ok(())
+            }
+            (Write::Steps(steps), false) => {
                 self.steps(steps);
                 Ok(())
             }
-            Write::Remove(key) => {
+            (Write::Steps(steps), true) => {
+                let question = expected::of_kind(Kind::List);
+                self.question(question, &steps.key, Tells::Before(Then::Told));
+                self.steps(steps);
+                self.question(question, &steps.key, Tells::Behind);
+                Ok(())
+            }
+            (Write::Remove(key), _) => {
+                self.tells = if is_counted { Tells::Before(Then::Gone) } else { Tells::Nothing };
                 self.command(self.dialect.removal(), &[key]);
                 Ok(())
             }
         }
     }
 
-    fn piece(&mut self, piece: &Piece) -> Result<(), Unmovable> {
+    /// Makes the target ready for a key that is written whole.
+    fn replace(&mut self, piece: &Piece, is_counted: bool) {
+        let lands_as = self.dialect.lands_as(piece.body.kind());
+        if is_counted {
+            let is_stream = matches!(piece.body, Body::Stream { .. });
+            let then = if is_stream && piece.body.is_empty() { Then::Gone } else { Then::There };
+            match expected::before_whole(self.dialect, &piece.key, lands_as) {
+                Some(question) => self.question(question, &piece.key, Tells::Before(then)),
+                None => self.tells = Tells::Before(then),
+            }
+        }
         // SET replaces whatever was there, a removal before it would be a second command for nothing.
-        if piece.part.is_first() && self.dialect.lands_as(piece.body.kind()) != Kind::String {
+        if lands_as != Kind::String {
             self.command(self.dialect.removal(), &[&piece.key]);
+        }
+    }
+
+    fn question(&mut self, verb: Verb, key: &Bytes, tells: Tells) {
+        self.tells = tells;
+        self.command(verb, &[key]);
+    }
+
+    fn piece(&mut self, piece: &Piece, is_counted: bool) -> Result<(), Unmovable> {
+        if piece.part.is_first() {
+            self.replace(piece, is_counted);
         }
         self.elements(&piece.key, &piece.body)?;
         if !piece.part.is_last() {
@@ -289,7 +313,7 @@ impl Commands {
     /// The one place where a command begins: what the dialect forbids stops here.
     fn begin(&mut self, verb: Verb, arguments: usize) {
         assert!(self.dialect.allows(verb), "{} must never be sent to a {}", verb.name(), self.dialect);
-        self.expected.verbs.push(verb);
+        self.expected.push(verb, std::mem::take(&mut self.tells));
         self.length(b'*', arguments + 1);
         if self.names.renames().is_empty() {
             return self.argument(verb.name().as_bytes());
@@ -361,8 +385,12 @@ mod tests {
     const REDIS: Dialect = Dialect::Redis { hyperloglog: HyperLogLogPolicy::Refuse };
 
     fn rendered(dialect: Dialect, write: Write) -> String {
+        rendered_as(dialect, write, false)
+    }
+
+    fn rendered_as(dialect: Dialect, write: Write, is_counted: bool) -> String {
         let mut commands = Commands::new(dialect);
-        commands.render(&write).unwrap();
+        commands.render(&write, is_counted).unwrap();
         let rope = commands.bytes();
         let mut input = rope.copy_to_bytes(rope.remaining());
         let mut lines = Vec::new();
@@ -446,8 +474,33 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_counted_asks_whether_its_key_is_there() {
+        let counted = |dialect, write| rendered_as(dialect, write, true);
+        let string = |part| piece(part, None, Body::String("v".into()));
+        assert_eq!(counted(REDIS, string(Part::Whole)), "EXISTS k; SET k v");
+        assert_eq!(counted(Dialect::Pika, string(Part::Whole)), "XLEN k; SET k v");
+        let hash = |part| piece(part, None, Body::Hash(vec![("f".into(), "v".into())]));
+        assert_eq!(counted(REDIS, hash(Part::First)), rendered(REDIS, hash(Part::First)), "its removal tells");
+        let stream = || piece(Part::Whole, None, Body::Stream { entries: vec![], last_id: StreamId::new(2, 0) });
+        assert_eq!(counted(REDIS, stream()), "XLEN k; UNLINK k; XADD k 2-0  ; XDEL k 2-0");
+        assert_eq!(counted(Dialect::Pika, stream()), rendered(Dialect::Pika, stream()));
+        assert_eq!(counted(REDIS, Write::Remove("k".into())), "UNLINK k");
+        let patch = |remove| Write::Patch(Patch { key: "k".into(), set: Body::Zset(vec![("a".into(), 1.0)]), remove });
+        assert_eq!(counted(REDIS, patch(vec![])), "EXISTS k; ZADD k 1 a");
+        assert_eq!(counted(REDIS, patch(vec!["b".into()])), "EXISTS k; ZADD k 1 a; ZREM k b; EXISTS k");
+        let pop = ListStep::Pop { end: ListEnd::Head, count: 1, may_be_served: false };
+        let steps = Write::Steps(Steps { key: "k".into(), steps: vec![pop] });
+        assert_eq!(counted(Dialect::Pika, steps), "EXISTS k; LTRIM k 1 -1; EXISTS k");
+        let mut of_lines = string(Part::Whole);
+        if let Write::Piece(piece) = &mut of_lines {
+            piece.key = "k\nk".into();
+        }
+        assert_eq!(counted(Dialect::Pika, of_lines), "EXISTS k\\nk; SET k\\nk v");
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_refused() {
-        let refused = |dialect, body| Commands::new(dialect).render(&piece(Part::Whole, None, body)).is_err();
+        let refused = |dialect, body| Commands::new(dialect).render(&piece(Part::Whole, None, body), false).is_err();
         assert!(refused(REDIS, Body::HyperLogLog(Bytes::new())));
         assert!(refused(REDIS, Body::Zset(vec![("a".into(), f64::NAN)])));
         assert!(refused(Dialect::Pika, Body::HyperLogLog(vec![16; hyperloglog::REGISTERS].into())));

@@ -12,9 +12,9 @@ use crate::batch::{Batch, Patch, Steps, Write};
 
 /// Decodes a whole batch. Its writes and elements themselves, and those of the user's bytes that are small and so copied
 /// when they become commands, take `limit` bytes at most; how many they do is given back too.
-pub(super) fn decode(input: Bytes, limit: usize) -> Result<(Batch, usize)> {
+pub(super) fn decode(input: Bytes, limit: usize, is_counted: bool) -> Result<(Batch, usize)> {
     let mut decoder = Decoder { input, room: limit };
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(is_counted);
     while decoder.input.has_remaining() {
         batch.push(decoder.write()?);
     }
@@ -212,7 +212,7 @@ mod tests {
         fn writes_round_trip(writes in writes(), large in 1usize..64) {
             let batch = batch(writes);
             let bytes = bytes_of(&batch, large);
-            let (back, _) = decode(bytes.clone(), 1 << 20).unwrap();
+            let (back, _) = decode(bytes.clone(), 1 << 20, false).unwrap();
             // By their bytes: a score that is no number equals nothing.
             prop_assert_eq!(bytes_of(&back, usize::MAX), bytes);
             prop_assert_eq!(back.size(), batch.size());
@@ -224,13 +224,13 @@ mod tests {
             let bytes = bytes_of(&batch(writes), usize::MAX);
             let tail = last.map_or(0, |write| bytes_of(&batch(vec![write]), usize::MAX).len());
             for length in bytes.len() - tail + 1..bytes.len() {
-                prop_assert!(decode(bytes.slice(..length), 1 << 20).is_err());
+                prop_assert!(decode(bytes.slice(..length), 1 << 20, false).is_err());
             }
         }
 
         #[test]
         fn whatever_comes_is_no_panic(bytes: Vec<u8>) {
-            if let Ok((batch, _)) = decode(bytes.clone().into(), 1 << 20) {
+            if let Ok((batch, _)) = decode(bytes.clone().into(), 1 << 20, false) {
                 prop_assert_eq!(bytes_of(&batch, usize::MAX), bytes);
             }
         }
@@ -251,7 +251,7 @@ mod tests {
             &[STEPS, 1, b'k', 1, 6],                          // no such step
         ];
         for case in cases {
-            assert!(decode(Bytes::from_static(case), 1 << 20).is_err(), "{case:?}");
+            assert!(decode(Bytes::from_static(case), 1 << 20, false).is_err(), "{case:?}");
         }
     }
 
@@ -259,8 +259,8 @@ mod tests {
     fn many_empty_elements_find_no_room() {
         let mut bytes = vec![PIECE, 1, b'k', 0, 0, SET, 0xff, 0x7f];
         bytes.resize(bytes.len() + 0x3fff, 0);
-        let (_, taken) = decode(bytes.clone().into(), 1 << 20).unwrap();
+        let (_, taken) = decode(bytes.clone().into(), 1 << 20, false).unwrap();
         assert!(taken >= 0x3fff * size_of::<Bytes>(), "{taken}");
-        assert!(decode(bytes.into(), 1 << 16).is_err());
+        assert!(decode(bytes.into(), 1 << 16, false).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub(super) enum Kind {
     Refusal = 4,
     /// Writes, or a part of them.
     Batch = 5,
-    /// The target has answered every batch up to this one.
+    /// The target has answered every batch up to this one; what those that are counted have done to the number of keys.
     Ack = 6,
     /// This batch was not done, and no other one will be.
     Failure = 7,
@@ -53,10 +53,12 @@ pub(super) enum Kind {
     Part = 9,
     /// Its bytes.
     Bytes = 10,
+    /// As a batch, and the target is asked what its writes do to the number of keys.
+    Counted = 11,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Challenge,
         Self::Hello,
         Self::Welcome,
@@ -67,6 +69,7 @@ impl Kind {
         Self::Wanted,
         Self::Part,
         Self::Bytes,
+        Self::Counted,
     ];
 }
 
@@ -179,7 +182,7 @@ async fn fill(reader: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> Resul
 }
 
 /// The version of the protocol that this is.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// Bytes before the payload.
 pub(super) const HEADER_SIZE: usize = 44;
@@ -208,7 +211,7 @@ mod tests {
     fn a_header_round_trips() {
         let header = header();
         assert_eq!(Header::decode(&header.encode()).unwrap(), header);
-        assert_eq!(&header.encode()[..8], b"SLMV\x01\x05\0\0");
+        assert_eq!(&header.encode()[..8], b"SLMV\x02\x05\0\0");
     }
 
     #[test]

@@ -242,7 +242,7 @@ mod tests {
         };
         let (heard, told) = tokio::join!(challenge(&mut reader, &mut writer, None), old);
         assert!(matches!(heard, Err(Error::Refused(Refusal::Version { .. }))), "{heard:?}");
-        assert!(matches!(told, Error::Refused(Refusal::Version { versions: (1, 1) })), "{told:?}");
+        assert!(matches!(told, Error::Refused(Refusal::Version { versions: (VERSION, VERSION) })), "{told:?}");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use super::decode::decode;
 use super::error::{Error, Result, malformed};
 use super::frame::{FRAME_MAX, HEADER_SIZE, Header, Kind, STALL};
 use super::traffic::Traffic;
-use crate::batch::Batch;
+use crate::batch::{Batch, KeyCounts};
 
 /// The receiving end of a connection that has been greeted.
 pub(crate) struct Incoming<R> {
@@ -117,12 +117,12 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             let next = timeout(STALL, Header::read(&mut self.reader)).await.map_err(|_| Error::Silent(STALL))?;
             let next = next?.ok_or(Error::Truncated)?;
             self.check(&next)?;
-            if u64::from(next.raw) + u64::from(next.rest) != u64::from(header.rest) {
-                return Err(malformed("a part that is not as large as was left"));
+            if next.kind != header.kind || u64::from(next.raw) + u64::from(next.rest) != u64::from(header.rest) {
+                return Err(malformed("a part that is not what was left"));
             }
             header = next;
         }
-        let (batch, elements) = decode(Bytes::from(whole), elements_max)?;
+        let (batch, elements) = decode(Bytes::from(whole), elements_max, header.kind == Kind::Counted)?;
         Ok(Arrived { batch, memory: size + elements })
     }
 
@@ -132,7 +132,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     }
 
     fn check(&self, header: &Header) -> Result<()> {
-        if header.kind != Kind::Batch {
+        if !matches!(header.kind, Kind::Batch | Kind::Counted) {
             return Err(Error::Unexpected { what: "it is no batch" });
         }
         if header.job != self.job {
@@ -158,8 +158,8 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
 /// What a receiver says about batches.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The target has answered every batch up to this one.
-    Done(u64),
+    /// The target has answered every batch up to this one, and all of them together have done this to the number of keys.
+    Done(u64, KeyCounts),
     /// No batch will be done any more.
     Failed(Failure),
 }
@@ -176,9 +176,20 @@ pub(crate) async fn answer(reader: &mut (impl AsyncRead + Unpin), job: u64) -> R
     let mut payload = vec![0; header.payload as usize];
     header.read_payload(reader, &mut payload).await?;
     match header.kind {
-        Kind::Ack => Ok(Some(Answer::Done(header.sequence))),
+        Kind::Ack => Ok(Some(Answer::Done(header.sequence, counts(&payload)?))),
         Kind::Failure => Ok(Some(Answer::Failed(super::message::parse(&payload)?))),
         _ => Err(Error::Unexpected { what: "it answers nothing" }),
+    }
+}
+
+/// What an acknowledgement says of the number of keys.
+fn counts(payload: &[u8]) -> Result<KeyCounts> {
+    match payload.as_chunks() {
+        ([created, deleted, unclear], []) => {
+            let number = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+            Ok(KeyCounts { created: number(created), deleted: number(deleted), unclear: number(unclear) })
+        }
+        _ => Err(malformed("an acknowledgement of another length")),
     }
 }
 

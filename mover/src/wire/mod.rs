@@ -7,7 +7,8 @@
 //!    │ Hello(proof, versions, job, …) ──▶ │      a frame of this phase has 4 KiB at most
 //!    │ ◀─ Welcome(proof, version, …)      │      or Refusal(why)
 //!    │ Batch 1, Batch 2, Batch 3, … ────▶ │
-//!    │ ◀─────────── Ack(2) … Ack(3)       │      the target has answered everything up to here
+//!    │ ◀─────────── Ack(2) … Ack(3)       │      the target has answered everything up to here, and what that did
+//!    │                                    │      to the number of its keys, as far as batches ask for that
 //!    │ ◀─────────────── Failure(batch 4)  │      and nothing more comes
 //! ```
 //!

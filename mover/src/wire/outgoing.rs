@@ -15,13 +15,15 @@ use super::frame::{FRAME_MAX, HEADER_SIZE, Header, Kind};
 use super::judge::{Judge, Seen};
 use super::traffic::Traffic;
 use super::{Failure, message};
-use crate::batch::Batch;
+use crate::batch::{Batch, KeyCounts};
 
 /// The sending end of a connection that has been greeted.
 pub(crate) struct Outgoing<W> {
     writer: W,
     job: u64,
     sequence: u64,
+    /// That of the batch that is being sent.
+    kind: Kind,
     limit: u64,
     compressor: Option<Compressor>,
     judge: Judge,
@@ -40,6 +42,7 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
             writer,
             job,
             sequence: 0,
+            kind: Kind::Batch,
             limit,
             compressor,
             judge: Judge::new(compression),
@@ -62,6 +65,7 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
         }
         assert!(size > 0, "there is something in every batch");
         self.sequence += 1;
+        self.kind = if batch.is_counted() { Kind::Counted } else { Kind::Batch };
         let mut rest = size;
         // In order, each dropped once it is sent; they only count references to what the batch holds.
         parts.reverse();
@@ -135,7 +139,7 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
     fn header(&self, is_compressed: bool, raw: usize, rest: usize, payload: usize, checksum: u32) -> Header {
         let number = |size: usize| u32::try_from(size).expect("a batch is never as large as 4 GiB");
         Header {
-            kind: Kind::Batch,
+            kind: self.kind,
             is_compressed,
             job: self.job,
             sequence: self.sequence,
@@ -147,9 +151,18 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
     }
 }
 
-/// Tells the other end that the target has answered everything up to `sequence`.
-pub(crate) async fn acknowledge(writer: &mut (impl AsyncWrite + Unpin), job: u64, sequence: u64) -> Result<()> {
-    writer.write_all(&Header::plain(Kind::Ack, job, sequence, b"").encode()).await?;
+/// Tells the other end that the target has answered everything up to `sequence`, and what all of it has done to the number
+/// of keys.
+pub(crate) async fn acknowledge(
+    writer: &mut (impl AsyncWrite + Unpin),
+    job: u64,
+    sequence: u64,
+    counts: KeyCounts,
+) -> Result<()> {
+    let KeyCounts { created, deleted, unclear } = counts;
+    let payload = [created, deleted, unclear].map(u64::to_le_bytes).concat();
+    let header = Header::plain(Kind::Ack, job, sequence, &payload).encode();
+    writer.write_all(&[&header[..], &payload].concat()).await?;
     writer.flush().await?;
     Ok(())
 }

@@ -49,7 +49,7 @@ pub async fn answered(mut stream: &[u8], job: u64) -> Result<u64, Error> {
     let mut done = 0;
     while let Some(answer) = answer(&mut stream, job).await? {
         match answer {
-            Answer::Done(sequence) => done = sequence,
+            Answer::Done(sequence, _) => done = sequence,
             // A receiver that has failed says nothing more.
             Answer::Failed(_) => break,
         }

@@ -11,9 +11,9 @@ use snapshot::{Body, Part, Piece, StreamEntry, StreamId, UnixMillis};
 
 use super::compress::Compression;
 use super::error::Error;
-use super::frame::{FRAME_MAX, HEADER_SIZE, Header};
-use super::{Incoming, Outgoing, Traffic};
-use crate::batch::{Batch, Patch, Steps, Write};
+use super::frame::{FRAME_MAX, HEADER_SIZE, Header, Kind};
+use super::{Answer, Incoming, Outgoing, Traffic, acknowledge, answer};
+use crate::batch::{Batch, KeyCounts, Patch, Steps, Write};
 
 /// Some writes of any kinds.
 pub(super) fn writes() -> impl Strategy<Value = Vec<Write>> {
@@ -21,7 +21,8 @@ pub(super) fn writes() -> impl Strategy<Value = Vec<Write>> {
 }
 
 pub(super) fn batch(writes: Vec<Write>) -> Batch {
-    let mut batch = Batch::default();
+    // Both kinds of batches come up.
+    let mut batch = Batch::new(writes.len() % 2 == 1);
     writes.into_iter().for_each(|write| batch.push(write));
     batch
 }
@@ -161,6 +162,28 @@ proptest! {
             prop_assert!(end.is_err());
             prop_assert_eq!(back.len(), usize::from(at >= whole));
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn acknowledgements_arrive_as_they_were_sent(sequence: u64, created: u64, deleted: u64, unclear: u64, job: u64) {
+        let (mut stream, counts) = (Vec::new(), KeyCounts { created, deleted, unclear });
+        run(acknowledge(&mut stream, job, sequence, counts)).unwrap();
+        let Some(Answer::Done(number, told)) = run(answer(&mut &stream[..], job)).unwrap() else { panic!("none") };
+        prop_assert_eq!((number, told), (sequence, counts));
+        for length in 1..stream.len() {
+            let cut = run(answer(&mut &stream[..length], job));
+            prop_assert!(matches!(cut, Err(Error::Truncated)), "{:?}", cut);
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_of_another_length_is_refused(payload in vec(any::<u8>(), 0..99)) {
+        prop_assume!(payload.len() != 24);
+        let stream = [&Header::plain(Kind::Ack, JOB, 1, &payload).encode()[..], &payload].concat();
+        let is_refused = matches!(run(answer(&mut &stream[..], JOB)), Err(Error::Malformed { .. }));
+        prop_assert!(is_refused);
     }
 }
 

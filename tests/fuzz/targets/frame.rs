@@ -50,7 +50,9 @@ pub(crate) fn repaired(stream: &[u8]) -> Vec<u8> {
     while stream.len() - at >= HEADER {
         let (header, behind) = stream[at..].split_at_mut(HEADER);
         sequence += u64::from(rest == 0);
-        header[..6].copy_from_slice(b"SLMV\x01\x05");
+        // A batch whose effect is counted has a kind of its own.
+        let kind = if header[5] == 11 { 11 } else { 5 };
+        header[..6].copy_from_slice(&[b'S', b'L', b'M', b'V', 2, kind]);
         header[6] &= 1;
         header[7] = 0;
         header[8..16].copy_from_slice(&JOB.to_le_bytes());

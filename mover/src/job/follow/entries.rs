@@ -109,15 +109,8 @@ impl Follower {
         self.dirty.forget_steps();
         self.waiting.clear();
         self.land(self.watermark.mark()).await?;
-        let mut purged = 0;
-        // A scan may pass keys by while others are deleted around it.
-        loop {
-            let more = self.target.purge(&self.slots).await?;
-            purged += more;
-            if more == 0 {
-                break;
-            }
-        }
+        let purged = self.target.purge(&self.slots).await?;
+        self.watermark.count_deleted(purged);
         for key in std::mem::take(&mut self.recent) {
             self.dirty.insert(&key, Extent::Whole);
         }

@@ -103,7 +103,8 @@ impl Follower {
         for _ in 0..options.lanes {
             let (source, target) = tokio::try_join!(plan.source.another(), plan.target.another())?;
             let reread = Reread::new(source, Dialect::Pika, Arc::clone(known)).against(target, plan.target.dialect());
-            connections.push((reread.taking_turns(large.clone()), line.feed()));
+            let feed = if start.is_counted { line.feed().counting() } else { line.feed() };
+            connections.push((reread.taking_turns(large.clone()), feed));
         }
         let readers = Readers::new(connections.into_iter(), &gauge.at_source());
         let mut follower = Self {

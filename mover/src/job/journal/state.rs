@@ -26,6 +26,9 @@ pub(in crate::job) struct State {
     pub(in crate::job) checkpoint: Option<Taken>,
     /// What the target holds of the slots.
     pub(in crate::job) target: Holding,
+    /// An attempt may have written to the target since it was emptied: what its writes have done to the number of keys is
+    /// not known to those behind it.
+    pub(in crate::job) is_written: bool,
     /// Connections that may have written to the target last.
     pub(in crate::job) connections: Vec<String>,
     /// How far the copy had come, and the log at the same time, when that was last written down.
@@ -191,11 +194,11 @@ impl State {
                 self.forget_copy();
             }
             Entry::Emptying => {
-                self.target = Holding::Some;
+                (self.target, self.is_written) = (Holding::Some, false);
                 self.forget_copy();
             }
             Entry::Emptied { run } => self.target = Holding::Ours { run },
-            Entry::Connected { connections } => self.connections = connections,
+            Entry::Connected { connections } => (self.connections, self.is_written) = (connections, true),
             Entry::Copied { places, offset } => self.reached = Some(Reached { places, offset: offset.0 }),
             Entry::Found { noted, unmovable } => {
                 self.found.noted.extend(noted);
