@@ -8,7 +8,8 @@ use snapshot::{Body, Kind, Piece, StreamId};
 use crate::batch::{Batch, Patch, Write};
 use crate::dialect::{Dialect, HyperLogLogPolicy};
 use crate::sink::expected::{self, Then};
-use crate::sink::render::{ELEMENTS_MAX, HYPERLOGLOG_ELEMENTS_MAX, witnesses};
+use crate::sink::render::{ELEMENTS_MAX, HYPERLOGLOG_ELEMENTS_MAX};
+use crate::sink::witness::witnesses;
 
 /// The commands that do a batch at a target of this dialect.
 pub(super) fn of_batch(dialect: Dialect, batch: &Batch) -> usize {

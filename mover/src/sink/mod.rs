@@ -15,6 +15,7 @@ mod render;
 mod replicas;
 pub mod reply;
 mod rope;
+mod witness;
 
 pub use compare::{Judge, KeyScan, Portion, Questions};
 pub use log::RemoteLog;

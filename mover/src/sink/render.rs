@@ -12,6 +12,7 @@ use crate::error::Unmovable;
 use crate::sink::expected::{self, Expected, Tells, Then};
 use crate::sink::hyperloglog;
 use crate::sink::rope::Rope;
+use crate::sink::witness::witnesses;
 
 /// Commands as bytes, and what is known about their answers.
 #[derive(Debug)]
@@ -355,26 +356,6 @@ const LIST_LENGTH_MAX: i64 = 1 << 48;
 
 /// Pika takes 254 elements in one PFADD.
 pub(super) const HYPERLOGLOG_ELEMENTS_MAX: usize = 250;
-
-/// The ids of entries that come and go behind a stream's last entry, so that `last_id` was given out.
-///
-/// A Pika that loses the newest entry takes the one before it for the first from then on, and trims from there, until it
-/// loses that one too. So another entry goes behind the newest, where there is room for it; where there is none, the source
-/// has lost its place in the same way.
-pub(super) fn witnesses(
-    last_entry: Option<StreamId>,
-    last_id: StreamId,
-) -> impl DoubleEndedIterator<Item = StreamId> + Clone {
-    let before = predecessor(last_id).filter(|before| last_entry.is_some_and(|entry| entry < *before));
-    before.into_iter().chain([last_id])
-}
-
-fn predecessor(id: StreamId) -> Option<StreamId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(StreamId::new(id.millis, sequence)),
-        None => Some(StreamId::new(id.millis.checked_sub(1)?, u64::MAX)),
-    }
-}
 
 #[cfg(test)]
 mod tests {
