@@ -9,6 +9,7 @@ use std::time::Duration;
 use mover::job::{Phase, Report};
 use mover::sandbox::node::{Node, NodeConfig};
 use mover::{Control, Error, Job, JobOptions, Side, VerifyMode};
+use redis::Value as Reply;
 use replication::{SlotCount, SlotSet};
 use tempfile::TempDir;
 
@@ -150,6 +151,24 @@ impl Writer {
 }
 
 impl Following {
+    /// Makes changes while the move is paused, so that one round of it finds them all in the log.
+    pub(crate) async fn while_paused(&self, change: impl FnOnce()) {
+        self.control.pause();
+        // A round that is under way still reads the log.
+        tokio::time::sleep(UNDER_WAY).await;
+        change();
+        self.control.resume();
+    }
+
+    /// Waits until the move has followed all that the source has logged, or has ended with an error.
+    pub(crate) async fn catch_up(&self, scene: &Scene) {
+        let (mut here, mut there) = (scene.source.client(), scene.target.client());
+        here.run("SET marker here");
+        until("the marker", || there.run("EXISTS marker") == Reply::Int(1) || self.is_over()).await;
+        here.run("DEL marker");
+        until("the marker's end", || there.run("EXISTS marker") == Reply::Int(0) || self.is_over()).await;
+    }
+
     /// Lets it switch, and waits for its end.
     pub(crate) async fn finish(self) -> Result<Report, Error> {
         self.control.postpone_cutover(false);
@@ -166,3 +185,6 @@ impl Following {
         tokio::time::timeout(crate::harness::HANG, self.running).await.expect("the move never ends").unwrap()
     }
 }
+
+/// Far longer than a round of which nothing is in the log.
+const UNDER_WAY: Duration = Duration::from_millis(100);

@@ -11,29 +11,28 @@ played! {
     ids_that_begin_anew_arrive, real_ids_that_begin_anew_arrive: anew;
 }
 
-/// Nothing is compared, so nothing is repaired.
+/// More elements than are read at once, so that some batch ends within a stream. Nothing is compared, so nothing is repaired.
 async fn many(scene: Scene) {
-    fill(&mut scene.source.client());
+    let mut client = scene.source.client();
+    fill(&mut client);
     let following = scene.follow(VerifyMode::Off, |_| ()).await;
-    let writer = |seed: u64| {
-        scene.source.write(move |client, number| {
-            let mut pipe = redis::pipe();
-            for step in 0..60 {
-                let id = format!("{}-{step}", (seed + 1) * 1_000_000 + number + 1);
-                pipe.cmd("XADD").arg(format!("stream{seed}")).arg(&id).arg("f").arg(number).ignore();
-                pipe.cmd("HSET").arg(format!("hash{}", seed % 2)).arg((number * 7 + step) % 500).arg(number).ignore();
+    for burst in 1..=5 {
+        let mut pipe = redis::pipe();
+        for step in 0..150 {
+            for stream in 0..3 {
+                let id = format!("{}-{step}", burst * 1_000_000);
+                pipe.cmd("XADD").arg(format!("stream{stream}")).arg(id).arg("f").arg(burst).ignore();
             }
-            pipe.cmd("XDEL")
-                .arg(format!("stream{seed}"))
-                .arg(format!("{}-3", (seed + 1) * 1_000_000 + number))
-                .ignore();
-            client.pipe(&pipe);
-            std::thread::sleep(std::time::Duration::from_millis(3));
-        })
-    };
-    let writers: Vec<_> = (0..3).map(writer).collect();
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    writers.into_iter().for_each(super::scene::Writer::stop);
+        }
+        pipe.cmd("XDEL").arg("stream0").arg(format!("{}-3", burst * 1_000_000)).ignore();
+        pipe.cmd("HMSET").arg("hash0");
+        for field in 0..250 {
+            pipe.arg(field).arg(burst);
+        }
+        pipe.ignore();
+        following.while_paused(|| client.pipe(&pipe)).await;
+        following.catch_up(&scene).await;
+    }
     following.finish().await.unwrap();
     scene.assert_same();
 }
