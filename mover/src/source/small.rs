@@ -213,27 +213,38 @@ impl Reading<'_> {
 
     /// Tells HyperLogLogs from strings.
     pub(super) async fn read_strings(&mut self, strings: Vec<(Found, Body)>, writes: &mut Vec<Write>) -> Result<()> {
-        let doubtful = |body: &Body| self.reread.dialect == Dialect::Pika && matches!(body.size(), 0 | REGISTERS);
-        let mut inquiry = self.reread.inquiry();
-        for (key, _) in strings.iter().filter(|(_, body)| doubtful(body)) {
-            inquiry.key().cmd("PFCOUNT").arg(&key.key[..]);
-        }
-        let doubts: Vec<bool> = strings.iter().map(|(_, body)| doubtful(body)).collect();
-        let mut counts = inquiry.ask(&mut self.reread.client).await?.into_iter();
-        for ((key, body), doubt) in strings.into_iter().zip(doubts) {
-            let body = match (doubt, body) {
-                (true, Body::String(registers)) => {
-                    let count = counts.next().map_or(Value::Nil, |mut told| told.answer());
-                    match reply::read(self.reread.client.endpoint(), "PFCOUNT", count)? {
-                        Read::Data(_) => Body::HyperLogLog(registers),
-                        Read::TypeChanged => Body::String(registers),
-                    }
-                }
-                (_, body) => body,
+        let dialect = self.reread.dialect;
+        let is_doubtful = |body: &Body| dialect == Dialect::Pika && matches!(body.size(), 0 | REGISTERS);
+        let doubtful = strings.iter().filter(|(_, body)| is_doubtful(body)).map(|(key, _)| &key.key);
+        let mut answers = self.are_hyperloglogs(doubtful.collect()).await?.into_iter();
+        for (key, body) in strings {
+            let is_hyperloglog = is_doubtful(&body) && answers.next().unwrap_or_default();
+            let body = match body {
+                Body::String(registers) if is_hyperloglog => Body::HyperLogLog(registers),
+                body => body,
             };
             self.complete(key, body, writes);
         }
         Ok(())
+    }
+
+    /// Which of these strings are HyperLogLogs: PFCOUNT refuses all others.
+    async fn are_hyperloglogs(&mut self, keys: Vec<&Bytes>) -> Result<Vec<bool>> {
+        let mut counts = Vec::with_capacity(keys.len());
+        if self.in_quarantine.is_some() {
+            for key in keys {
+                counts.push(self.count_alone(key).await?);
+            }
+        } else {
+            let mut inquiry = self.reread.inquiry();
+            for key in keys {
+                inquiry.key().cmd("PFCOUNT").arg(&key[..]);
+            }
+            counts.extend(inquiry.ask(&mut self.reread.client).await?.into_iter().map(|mut told| told.answer()));
+        }
+        let endpoint = self.reread.client.endpoint();
+        let is_one = |count| -> Result<bool> { Ok(matches!(reply::read(endpoint, "PFCOUNT", count)?, Read::Data(_))) };
+        counts.into_iter().map(is_one).collect()
     }
 
     /// Turns a complete read into a write.
