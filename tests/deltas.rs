@@ -48,7 +48,8 @@ async fn assert_arrives(dir: &Path, target: SocketAddr) {
     // Their last commands are over, too: one that came behind the switch would be a late write.
     let report = run(source.addr(), target, enough, || writers.join()).await;
     assert!(report.changes > 1000, "{report:?}");
-    assert_eq!(report.whole_rereads, 0, "{report:?}");
+    // The stream is read whole when it is trimmed first: a checkpoint does not tell from which entry on that is.
+    assert!(report.whole_rereads <= 1, "{report:?}");
     assert_eq!(report.verify.repaired, 0, "{report:?}");
     assert_same(&contents(&mut Client::connect(source.addr())), &contents(&mut Client::connect(target)));
 }
