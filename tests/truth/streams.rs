@@ -9,6 +9,7 @@ use crate::harness::Client;
 played! {
     many_entries_beside_other_changes_arrive, real_many_entries_beside_other_changes_arrive: many;
     ids_that_begin_anew_arrive, real_ids_that_begin_anew_arrive: anew;
+    a_stream_that_was_emptied_and_deleted_is_gone, real_a_stream_that_was_emptied_and_deleted_is_gone: emptied;
 }
 
 /// More elements than are read at once, so that some batch ends within a stream. Nothing is compared, so nothing is repaired.
@@ -53,6 +54,30 @@ async fn anew(scene: Scene) {
         tokio::time::sleep(std::time::Duration::from_millis(15)).await;
     }
     following.finish().await.unwrap();
+    scene.assert_same();
+}
+
+/// A Pika deletes no stream without entries, so one may be left where the source's was deleted.
+async fn emptied(scene: Scene) {
+    let mut client = scene.source.client();
+    client.run("SET beside v");
+    let following = scene.follow(VerifyMode::Full, |_| ()).await;
+    client.run("XADD stream 1-1 f v");
+    following.catch_up(&scene).await;
+    client.run("XDEL stream 1-1");
+    following.catch_up(&scene).await;
+    following
+        .while_paused(|| {
+            client.run("XADD stream 2-1 f v");
+            client.run("DEL stream");
+        })
+        .await;
+    following.catch_up(&scene).await;
+    let report = following.finish().await.unwrap();
+    assert_eq!((report.verify.mismatches, report.verify.extra), (0, 0), "{report:?}");
+    for server in [&scene.source, &scene.target] {
+        server.client().run("XADD stream 1-1 f v");
+    }
     scene.assert_same();
 }
 

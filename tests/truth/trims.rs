@@ -47,7 +47,7 @@ async fn kept(scene: Scene) {
     let mut client = scene.source.client();
     fill(&mut client);
     let following = scene.follow(VerifyMode::Off, |_| ()).await;
-    for round in 1..=8 {
+    for round in 1..=16 {
         let mut pipe = redis::pipe();
         for field in 0..255 {
             pipe.cmd("HSET").arg("hash").arg(field).arg(round).ignore();

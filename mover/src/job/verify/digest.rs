@@ -54,6 +54,12 @@ impl Digest {
         Some(how)
     }
 
+    /// Whether it is a stream without entries. For a Pika that is as good as none: it neither lists nor deletes one, and the
+    /// next XADD begins it anew (`StreamsDel` and `XAdd` in `redis_streams.cc`).
+    fn is_emptied_stream(&self) -> bool {
+        self.kind == Kind::Stream && self.elements == 0
+    }
+
     /// Whether the key expires some time.
     pub(super) fn expires(&self) -> bool {
         self.expire_at.is_some()
@@ -104,7 +110,7 @@ impl Digest {
 
 /// What one side has.
 pub(super) struct Digests {
-    /// Of those keys that exist.
+    /// Of those keys that exist, but for streams without entries where both sides are Pikas.
     pub(super) of: HashMap<Bytes, Digest>,
     /// Keys that changed while they were read.
     pub(super) again: Vec<Bytes>,
@@ -134,6 +140,9 @@ pub(super) async fn read(reread: &mut Reread, dialect: Dialect, keys: &[Bytes]) 
     }
     let (again, _) = reading.finish();
     let again = again.into_iter().map(|wanted| wanted.key).collect();
+    if dialect == Dialect::Pika {
+        digests.retain(|_, digest| !digest.is_emptied_stream());
+    }
     Ok(Digests { of: digests, again, bytes })
 }
 
