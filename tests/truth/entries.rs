@@ -2,6 +2,7 @@
 //! Entries of the log that do not name what they change, and a log that is not written.
 
 use mover::flow::CommandRate;
+use mover::job::KeyBalance;
 use mover::{Error, JobOptions, VerifyMode};
 use redis::Value as Reply;
 use replication::{Rename, Renames};
@@ -52,7 +53,8 @@ async fn flushed(scene: Scene) {
     until("a part of the first round", || there.number(&exists) >= 50).await;
     here.run("FLUSHDB");
     following.catch_up(&scene).await;
-    following.finish().await.unwrap();
+    let report = following.finish().await.unwrap();
+    assert_eq!(report.counts, KeyBalance::default(), "a limit on commands leaves none for questions");
     scene.assert_same();
 }
 

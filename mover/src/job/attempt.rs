@@ -83,9 +83,11 @@ impl<'a> Attempt<'a> {
         self.job.enter(Phase::Snapshot).await?;
         health.know_what_is_usual().await;
         let snapshot = self.snapshot().await?;
-        let is_first = self.job.journal.read(|state| !state.is_written);
+        // A question whether a key is there costs a command, and a limit on commands would halve what is followed.
+        let is_limited = self.job.options.command_rate.is_some();
+        let is_counted = !is_limited && self.job.journal.read(|state| !state.is_written);
         let rig = self.rig(health).await?;
-        let outcome = Box::pin(self.carry(snapshot, &rig, is_first)).await;
+        let outcome = Box::pin(self.carry(snapshot, &rig, is_counted)).await;
         rig.end(outcome).await
     }
 
@@ -116,12 +118,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Moves the slots with this checkpoint; whether nothing of it was written before.
-    async fn carry(&self, snapshot: Snapshot, rig: &Rig, is_first: bool) -> Result<Report> {
+    async fn carry(&self, snapshot: Snapshot, rig: &Rig, is_counted: bool) -> Result<Report> {
         let (Self { job, plan, slots }, Rig { line, health }) = (self, rig);
         let Snapshot { checkpoint, spool } = snapshot;
         let checkpoint = Arc::new(checkpoint);
         let known = Arc::new(Known::new());
-        let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint, is_first));
+        let (start, reach) = job.journal.read(|state| resume(state, slots, &checkpoint, is_counted));
         let mut follower = Follower::new(plan, Log::Here(spool), start, line, &known, job).await?;
         job.progress.watch(line.watermark());
         let found = match &reach {
@@ -143,7 +145,7 @@ impl<'a> Attempt<'a> {
         drop(checkpoint);
         let (fence_ms, verify) = self.switch_all(&mut follower, health.throttle()).await?;
         let counts = match reach {
-            Some(reach) if is_first => KeyBalance::of_move(reach.lived(), line.watermark().landed().counts),
+            Some(reach) if is_counted => KeyBalance::of_move(reach.lived(), line.watermark().landed().counts),
             _ => KeyBalance::default(),
         };
         let mut findings = found.noted;
@@ -268,7 +270,7 @@ fn resume(
     state: &State,
     slots: &SlotSet,
     checkpoint: &::snapshot::Checkpoint,
-    is_first: bool,
+    is_counted: bool,
 ) -> (Start, Option<Arc<Reach>>) {
     let reached = state.reached.clone().filter(|reached| reached.places.len() == checkpoint.instances());
     let reach = match &reached {
@@ -283,7 +285,7 @@ fn resume(
         reached,
         switched: state.switched.clone(),
         is_copied,
-        is_counted: is_first,
+        is_counted,
     };
     (start, (!is_copied).then(|| Arc::new(reach)))
 }

@@ -18,12 +18,12 @@ use crate::batch::KeyCounts;
 /// one.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct KeyBalance {
-    /// Keys that lived when the checkpoint was complete, as it tells. Not known where the job went on behind an interruption;
-    /// `created` and `deleted` are not either then.
+    /// Keys that lived when the checkpoint was complete, as it tells. Not known where the job went on behind an interruption
+    /// or was given a limit on commands; `created` and `deleted` are not either then.
     pub before: Option<u64>,
     /// Keys that the log brought to a target that did not have them, as it answered; in a reverse window those that came to
-    /// the source by the target's log. A key that the target had let expire
-    /// meanwhile, for its new expiry had not come yet, is one that expired and one that was created.
+    /// the source by the target's log. A key that the target had let expire meanwhile, for its new expiry had not come yet, is
+    /// one that expired and one that was created.
     pub created: Option<u64>,
     /// Keys that the log took from a target that had them, as it answered; in a reverse window those that the target's log
     /// took from the source.

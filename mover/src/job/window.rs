@@ -243,12 +243,13 @@ impl Attempt<'_> {
         self.plan.target.outlive(&self.job.journal.read(|state| state.connections.clone())).await?;
         let log = retained(&kept, &self.plan, self.job).await?;
         let health = self.health().await?;
-        let is_first = self.job.journal.read(|state| !state.is_written);
+        let is_limited = self.job.options.command_rate.is_some();
+        let is_counted = !is_limited && self.job.journal.read(|state| !state.is_written);
         let rig = self.rig(health).await?;
         let watermark = Arc::clone(rig.line.watermark());
-        let outcome = Box::pin(self.follow_back(job, log, &rig, is_first)).await;
+        let outcome = Box::pin(self.follow_back(job, log, &rig, is_counted)).await;
         let ended = rig.end(outcome).await?;
-        Ok(ended.map_err(|why| (why, Ending::Over(is_first.then(|| watermark.landed().counts)))))
+        Ok(ended.map_err(|why| (why, Ending::Over(is_counted.then(|| watermark.landed().counts)))))
     }
 
     async fn follow_back(
@@ -256,10 +257,10 @@ impl Attempt<'_> {
         job: &Job,
         log: Log,
         rig: &Rig,
-        is_first: bool,
+        is_counted: bool,
     ) -> Result<Result<RollbackReport, String>> {
         let (back, known) = (self.job, Arc::new(Known::new()));
-        let start = back.journal.read(|state| self.start(state, is_first));
+        let start = back.journal.read(|state| self.start(state, is_counted));
         let mut follower = Follower::new(&self.plan, log, start, &rig.line, &known, back).await?;
         back.progress.watch(rig.line.watermark());
         rig.health.line_follows();
