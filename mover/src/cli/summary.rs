@@ -62,7 +62,8 @@ pub(super) fn print(report: &Report) {
 fn balance(counts: &KeyBalance) -> String {
     let KeyBalance { before, created, deleted, expired, after } = *counts;
     let (Some(before), Some(created), Some(deleted)) = (before, created, deleted) else {
-        return "not known: the job was interrupted, or the target did not tell what came and went".to_owned();
+        return "not known: the job was interrupted, has a `--command-rate`, or the target did not tell what came and went"
+            .to_owned();
     };
     let sum = format!("{before} before + {created} created - {deleted} deleted");
     match (expired, after) {

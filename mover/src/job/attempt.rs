@@ -83,9 +83,7 @@ impl<'a> Attempt<'a> {
         self.job.enter(Phase::Snapshot).await?;
         health.know_what_is_usual().await;
         let snapshot = self.snapshot().await?;
-        // A question whether a key is there costs a command, and a limit on commands would halve what is followed.
-        let is_limited = self.job.options.command_rate.is_some();
-        let is_counted = !is_limited && self.job.journal.read(|state| !state.is_written);
+        let is_counted = self.job.counts_keys();
         let rig = self.rig(health).await?;
         let outcome = Box::pin(self.carry(snapshot, &rig, is_counted)).await;
         rig.end(outcome).await

@@ -11,6 +11,7 @@
 use serde::Serialize;
 
 use crate::batch::KeyCounts;
+use crate::job::Job;
 
 /// How many keys a move found, saw come and go, and left. A number that is not known is none.
 ///
@@ -63,6 +64,14 @@ impl KeyBalance {
             "the numbers of keys do not add up: {before} before and {created} created are {more} fewer than {deleted} \
              deleted and {after} after; somebody else wrote to one of the servers"
         ))
+    }
+}
+
+impl Job {
+    /// Whether the target is asked what comes and goes. A question costs a command, so that a limit on commands would halve
+    /// what is followed; and who goes on behind an interruption would count only a part.
+    pub(super) fn counts_keys(&self) -> bool {
+        self.options.command_rate.is_none() && self.journal.read(|state| !state.is_written)
     }
 }
 

@@ -243,8 +243,7 @@ impl Attempt<'_> {
         self.plan.target.outlive(&self.job.journal.read(|state| state.connections.clone())).await?;
         let log = retained(&kept, &self.plan, self.job).await?;
         let health = self.health().await?;
-        let is_limited = self.job.options.command_rate.is_some();
-        let is_counted = !is_limited && self.job.journal.read(|state| !state.is_written);
+        let is_counted = self.job.counts_keys();
         let rig = self.rig(health).await?;
         let watermark = Arc::clone(rig.line.watermark());
         let outcome = Box::pin(self.follow_back(job, log, &rig, is_counted)).await;

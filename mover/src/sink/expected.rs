@@ -6,8 +6,8 @@
 //!
 //! EXISTS has traps. A Pika counts deleted streams, and may answer from its cache. A Redis counts streams that were emptied,
 //! which a Pika neither lists nor deletes. XLEN has none of them: 0 and `no such key` mean no key, WRONGTYPE means a key of
-//! another type. The sink asks XLEN wherever a stream may have been. It does not ask a Redis XLEN about strings, as each
-//! answer would raise the number of errors that operators watch. That leaves one case uncounted: a stream that was emptied
+//! another type. So the sink asks a Pika XLEN, and a Redis wherever a stream is written. It does not ask a Redis XLEN about
+//! other keys, as each answer would raise the number of errors that operators watch. That leaves one case uncounted: a stream that was emptied
 //! and then became a key of another type, at a Redis.
 
 use snapshot::Kind;
@@ -67,20 +67,20 @@ impl Expected {
 
 /// The question before a key is written whole; none where its removal tells.
 pub(super) fn before_whole(dialect: Dialect, key: &[u8], lands_as: Kind) -> Option<Verb> {
-    match (dialect, lands_as) {
-        // A Pika quotes the key in its error, and an answer ends with the line.
-        (Dialect::Pika, Kind::String) if key.contains(&b'\n') => Some(Verb::Exists),
-        (Dialect::Pika, Kind::String) | (Dialect::Redis { .. }, Kind::Stream) => Some(Verb::XLen),
-        (Dialect::Redis { .. }, Kind::String) => Some(Verb::Exists),
-        _ => None,
-    }
+    let removal_tells = match dialect {
+        Dialect::Pika => lands_as != Kind::String,
+        Dialect::Redis { .. } => !matches!(lands_as, Kind::String | Kind::Stream),
+    };
+    (!removal_tells).then(|| question(dialect, key, lands_as))
 }
 
-/// The question around changes of a key that the target has by this type, if it has it.
-pub(super) fn of_kind(kind: Kind) -> Verb {
-    match kind {
-        Kind::Stream => Verb::XLen,
-        _ => Verb::Exists,
+/// What asks whether a key is there that is or will be of this type.
+pub(super) fn question(dialect: Dialect, key: &[u8], kind: Kind) -> Verb {
+    match (dialect, kind) {
+        // A Pika quotes the key in its error, and an answer ends with the line.
+        (Dialect::Pika, _) if key.contains(&b'\n') => Verb::Exists,
+        (Dialect::Pika, _) | (Dialect::Redis { .. }, Kind::Stream) => Verb::XLen,
+        (Dialect::Redis { .. }, _) => Verb::Exists,
     }
 }
 

@@ -140,20 +140,24 @@ impl Target {
     /// # Errors
     /// As [`Target::keys`].
     pub async fn purge(&mut self, slots: &SlotSet) -> Result<u64> {
-        let mut purged = 0;
+        let (mut purged, mut in_vain) = (0, 0);
         // A scan may pass keys by while others are deleted around it.
-        loop {
-            let (mut met, mut cursor) = (0, Some("0".to_owned()));
+        while in_vain < PURGES_IN_VAIN {
+            let (mut met, mut deleted, mut cursor) = (0, 0, Some("0".to_owned()));
             while let Some(at) = cursor {
                 let (keys, next) = self.keys(slots, &at).await?;
-                purged += self.delete(&keys).await?;
+                deleted += self.delete(&keys).await?;
                 met += keys.len();
                 cursor = next;
             }
             if met == 0 {
                 return Ok(purged);
             }
+            purged += deleted;
+            // Those that it met may have expired meanwhile, but not again and again.
+            in_vain = if deleted == 0 { in_vain + 1 } else { 0 };
         }
+        Err(self.client.endpoint().answered("SCAN", "keys again and again that it does not delete"))
     }
 
     /// Deletes these keys and returns how many of them there were.
@@ -282,6 +286,9 @@ impl Answers for RedisAnswers {
 /// The server has the next batches at hand while it works on one, and not so many that another client's command that comes
 /// in between waits for long.
 const WINDOW: usize = 256 << 10;
+
+/// So often a whole scan may meet keys of which none is deleted.
+const PURGES_IN_VAIN: u32 = 10;
 
 #[cfg(test)]
 mod tests {

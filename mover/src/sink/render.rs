@@ -74,7 +74,8 @@ impl Commands {
             (Write::Piece(piece), _) => self.piece(piece, is_counted),
             (Write::Patch(patch), false) => self.patch(patch),
             (Write::Patch(patch), true) => {
-                let (question, then) = (expected::of_kind(patch.set.kind()), expected::behind_patch(patch));
+                let question = expected::question(self.dialect, &patch.key, patch.set.kind());
+                let then = expected::behind_patch(patch);
                 self.question(question, &patch.key, Tells::Before(then));
                 self.patch(patch)?;
                 if then == Then::Told {
@@ -87,7 +88,7 @@ impl Commands {
                 Ok(())
             }
             (Write::Steps(steps), true) => {
-                let question = expected::of_kind(Kind::List);
+                let question = expected::question(self.dialect, &steps.key, Kind::List);
                 self.question(question, &steps.key, Tells::Before(Then::Told));
                 self.steps(steps);
                 self.question(question, &steps.key, Tells::Behind);
@@ -471,7 +472,7 @@ mod tests {
         assert_eq!(counted(REDIS, patch(vec!["b".into()])), "EXISTS k; ZADD k 1 a; ZREM k b; EXISTS k");
         let pop = ListStep::Pop { end: ListEnd::Head, count: 1, may_be_served: false };
         let steps = Write::Steps(Steps { key: "k".into(), steps: vec![pop] });
-        assert_eq!(counted(Dialect::Pika, steps), "EXISTS k; LTRIM k 1 -1; EXISTS k");
+        assert_eq!(counted(Dialect::Pika, steps), "XLEN k; LTRIM k 1 -1; XLEN k");
         let mut of_lines = string(Part::Whole);
         if let Write::Piece(piece) = &mut of_lines {
             piece.key = "k\nk".into();
