@@ -41,6 +41,21 @@ impl Entry {
         Self { buried: matches!(value, Some(Value::Stream(_))), ..Self::default() }
     }
 
+    /// Whether this name was a stream's once.
+    pub(super) fn was_stream(&self) -> bool {
+        self.buried || self.haunted || matches!(self.value, Some(Value::Stream(_)))
+    }
+
+    /// Takes over what no read shows from a state that it may be in as well.
+    pub(super) fn take_hidden(&mut self, other: &Self) {
+        self.tainted |= other.tainted;
+        self.buried |= self.value.is_none() && other.buried;
+        self.haunted |= other.haunted;
+        if let (Some(Value::Stream(value)), Some(Value::Stream(other))) = (&mut self.value, &other.value) {
+            value.take_hidden(other);
+        }
+    }
+
     /// Whether RPOPLPUSH may put elements there.
     pub(super) fn takes_elements(&self) -> bool {
         matches!(&self.value, Some(Value::List(_))) || self.value.is_none() && !self.buried

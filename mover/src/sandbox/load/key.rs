@@ -122,8 +122,9 @@ impl Key {
         self.doubted = Some(Instant::now());
     }
 
-    /// Only this state was found.
-    pub(super) fn settle(&mut self, state: Entry) {
+    /// Only this state was found. What no read shows may be as in any of them.
+    pub(super) fn settle(&mut self, mut state: Entry) {
+        self.states.iter().for_each(|other| state.take_hidden(other));
         self.states = vec![state];
         self.doubted = None;
     }
@@ -134,9 +135,11 @@ impl Key {
         self.spoilt = true;
     }
 
-    /// It has been deleted, and `there` tells whether there was anything.
+    /// It has been deleted, and `there` tells whether there was anything. That nothing was there does not mean that there
+    /// never was a stream.
     pub(super) fn forget(&mut self, there: bool) {
-        self.states = vec![if there { Entry::forgotten() } else { Entry::default() }];
+        let is_new = !there && !self.states.iter().any(Entry::was_stream);
+        self.states = vec![if is_new { Entry::default() } else { Entry::forgotten() }];
         self.doubted = None;
         self.spoilt = false;
     }
@@ -167,6 +170,29 @@ mod tests {
         assert!(matches!(&key.states[..], [before, after] if holds(before, None) && holds(after, Some("a"))));
         key.settle(key.states[1].clone());
         assert!(key.is_sure() && holds(&key.states[0], Some("a")));
+    }
+
+    #[test]
+    fn what_no_read_shows_outlives_a_lost_answer_and_a_deletion() {
+        let mut key = Key::new(Bytes::from("k"));
+        key.states = vec![Entry::of(Value::stream())];
+        let delete = Operation::Generic(Generic::Del);
+        for operation in [&delete, &set("a"), &delete] {
+            key.take(operation, WINDOW);
+        }
+        assert!(key.states[0].was_stream());
+        key.forget(false);
+        assert!(key.states[0].was_stream(), "entries of the stream may show again in the next one");
+
+        let mut key = Key::new(Bytes::from("k"));
+        key.doubt(&Operation::Generic(Generic::Del), WINDOW);
+        key.states[1] = Entry::forgotten();
+        key.settle(key.states[0].clone());
+        assert!(key.states[0].was_stream(), "both states read alike");
+
+        let mut key = Key::new(Bytes::from("k"));
+        key.forget(false);
+        assert!(!key.states[0].was_stream());
     }
 
     #[test]

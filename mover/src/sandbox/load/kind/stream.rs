@@ -58,6 +58,12 @@ impl Value {
         Some(self.whole())
     }
 
+    /// Takes over what no read shows from a state that it may be in as well.
+    pub(in super::super) fn take_hidden(&mut self, other: &Self) {
+        self.last = self.last.max(other.last);
+        self.is_mistrimmed |= other.is_mistrimmed;
+    }
+
     /// Drops the oldest entries until there are so many, and tells how many those were.
     fn trim(&mut self, length_max: usize) -> usize {
         let surplus = self.entries.len().saturating_sub(length_max);
