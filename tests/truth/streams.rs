@@ -12,6 +12,7 @@ played! {
     many_entries_beside_other_changes_arrive, real_many_entries_beside_other_changes_arrive: many;
     ids_that_begin_anew_arrive, real_ids_that_begin_anew_arrive: anew;
     a_stream_that_was_emptied_and_deleted_is_gone, real_a_stream_that_was_emptied_and_deleted_is_gone: emptied;
+    entries_of_an_earlier_stream_stay_away, real_entries_of_an_earlier_stream_stay_away: earlier;
 }
 
 /// More elements than are read at once, so that some batch ends within a stream. Nothing is compared, so nothing is repaired.
@@ -82,6 +83,35 @@ async fn emptied(scene: Scene) {
     for server in [&scene.source, &scene.target] {
         server.client().run("XADD stream 1-1 f v");
     }
+    scene.assert_same();
+}
+
+/// A Pika shows entries again of a stream that had the name before a key of another type, and the target may have had others
+/// than the source.
+async fn earlier(scene: Scene) {
+    let mut client = scene.source.client();
+    let streams = [("few", 1), ("many", 600)];
+    let add = |client: &mut Client, stream: &str, length: u64, millis: u64| {
+        (1..=length).for_each(|id| drop(client.run(&format!("XADD {stream} {millis}-{id} f v"))));
+    };
+    for (stream, length) in streams {
+        // No entry is left of the first stream, which the target never sees.
+        client.run(&format!("XADD {stream} 1-1 f v"));
+        client.run(&format!("XDEL {stream} 1-1"));
+        add(&mut client, stream, length, 2);
+    }
+    let following = scene.follow(VerifyMode::Full, |_| ()).await;
+    for (stream, _) in streams {
+        client.run(&format!("DEL {stream}"));
+        client.run(&format!("SET {stream} v"));
+    }
+    following.catch_up(&scene).await;
+    for (stream, length) in streams {
+        client.run(&format!("DEL {stream}"));
+        add(&mut client, stream, length, 9);
+    }
+    following.catch_up(&scene).await;
+    following.finish().await.unwrap();
     scene.assert_same();
 }
 

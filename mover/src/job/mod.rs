@@ -36,6 +36,7 @@ mod report;
 mod snapshot;
 mod start;
 mod steps;
+mod streams;
 mod trail;
 mod undo;
 mod unknown;

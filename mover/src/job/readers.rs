@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -6,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::flow::Feed;
 use crate::job::gauge::AtSource;
+use crate::job::streams::WrittenStreams;
 use crate::source::{Reread, Unsettled, Wanted};
 use crate::{Error, Result};
 
@@ -18,12 +20,20 @@ struct Reader {
     reread: Reread,
     feed: Feed,
     at_source: AtSource,
+    streams: Arc<WrittenStreams>,
 }
 
 impl Readers {
-    /// One for each connection to the source, with a way into the line.
-    pub(super) fn new(connections: impl Iterator<Item = (Reread, Feed)>, at_source: &AtSource) -> Self {
-        let reader = |(reread, feed)| Reader { reread, feed, at_source: at_source.clone() };
+    /// One for each connection to the source, with a way into the line. The streams that they write are noted.
+    pub(super) fn new(
+        connections: impl Iterator<Item = (Reread, Feed)>,
+        at_source: &AtSource,
+        streams: &Arc<WrittenStreams>,
+    ) -> Self {
+        let reader = |(reread, feed)| {
+            let (at_source, streams) = (at_source.clone(), Arc::clone(streams));
+            Reader { reread, feed, at_source, streams }
+        };
         Self { idle: connections.map(reader).collect() }
     }
 
@@ -70,6 +80,7 @@ impl Reader {
         let mut reading = self.reread.read(wanted);
         while let Some(writes) = self.at_source.count(reading.next()).await? {
             for write in writes {
+                self.streams.note(&write);
                 self.feed.push(write).await?;
             }
         }

@@ -33,11 +33,12 @@ use crate::job::plan::Plan;
 use crate::job::reach::Reach;
 use crate::job::readers::{Readers, TICK};
 use crate::job::start::{Done, Start};
+use crate::job::streams::WrittenStreams;
 use crate::job::trail::{Stand, Trail};
 use crate::job::unknown::UnknownCommands;
 use crate::job::unsettled::Waiting;
 use crate::sink::{Behind, Target};
-use crate::source::{Known, LargeStrings, Node, Reread, Wanted};
+use crate::source::{Known, LargeStrings, Node, Reread, StreamCheck, Wanted};
 use crate::{Error, Result};
 
 /// Follows the log for the slots that have not been switched yet.
@@ -52,6 +53,9 @@ pub(super) struct Follower {
     /// While the copy runs: how far it has come.
     reach: Option<Arc<Reach>>,
     readers: Readers,
+    /// What must be looked at before anything is switched, and who looks at it.
+    streams: Arc<WrittenStreams>,
+    stream_check: StreamCheck,
     /// Large strings are read once the copy is over, which holds some of them itself.
     large: LargeStrings,
     watermark: Arc<Watermark>,
@@ -106,7 +110,8 @@ impl Follower {
             let feed = if start.is_counted { line.feed().counting() } else { line.feed() };
             connections.push((reread.taking_turns(large.clone()), feed));
         }
-        let readers = Readers::new(connections.into_iter(), &gauge.at_source());
+        let streams = Arc::new(WrittenStreams::new(plan.target.dialect()));
+        let readers = Readers::new(connections.into_iter(), &gauge.at_source(), &streams);
         let mut follower = Self {
             tail: log.tail(start.offset)?,
             log,
@@ -117,6 +122,8 @@ impl Follower {
             known: Arc::clone(known),
             reach: None,
             readers,
+            streams,
+            stream_check: StreamCheck::new(plan.target.another().await?),
             large,
             watermark: Arc::clone(line.watermark()),
             sent: line.watermark().mark(),
@@ -276,14 +283,26 @@ impl Follower {
             let is_read = at_end || self.tail.position() >= end;
             let wanted = self.dirty.take(usize::MAX, |key| !is_read || slots.contains(self.slot_count.slot_of(key)));
             self.gauge.log_read(&mut self.tail, work(self.changes, &self.dirty, &self.reach), wanted.len())?;
-            if wanted.is_empty() {
-                break;
+            if !wanted.is_empty() {
+                self.read(wanted).await?;
+                continue;
             }
-            self.read(wanted).await?;
+            self.sent = self.watermark.mark();
+            self.land(self.sent.clone()).await?;
+            let slot_count = self.slot_count;
+            if self.see_streams(|key| slots.contains(slot_count.slot_of(key))).await? {
+                return self.look();
+            }
         }
-        self.sent = self.watermark.mark();
-        self.land(self.sent.clone()).await?;
-        self.look()
+    }
+
+    /// Looks at what the target shows of streams that were written whole and have landed. Those with entries of an earlier
+    /// stream are to be written once more; whether there are none.
+    async fn see_streams(&mut self, is_wanted: impl Fn(&Bytes) -> bool) -> Result<bool> {
+        let written = self.streams.take(is_wanted);
+        let revived = self.stream_check.revived(written).await?;
+        revived.iter().for_each(|key| self.repair(key));
+        Ok(revived.is_empty())
     }
 
     /// Follows while the copy goes on, as far as the copy has come. A key that changes all the time is read once in a
@@ -342,9 +361,13 @@ impl Follower {
         let read = wanted.len();
         self.gauge.log_read(&mut self.tail, work(self.changes, &self.dirty, &self.reach), read)?;
         self.read(wanted).await?;
-        let complete = at_end && self.dirty.is_empty();
+        let mut complete = at_end && self.dirty.is_empty();
         let before = std::mem::replace(&mut self.sent, self.watermark.mark());
-        self.land(if complete { self.sent.clone() } else { before }).await?;
+        let are_many = self.streams.are_many();
+        self.land(if complete || are_many { self.sent.clone() } else { before }).await?;
+        if are_many {
+            complete &= self.see_streams(|_| true).await?;
+        }
         self.leave_trail(places).await?;
         let took = begin.elapsed();
         if changes > 0 {
