@@ -115,7 +115,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Moves the slots with this checkpoint; whether nothing of it was written before.
+    /// Moves the slots with this checkpoint. Keys can be counted only where nothing of it was written before.
     async fn carry(&self, snapshot: Snapshot, rig: &Rig, is_counted: bool) -> Result<Report> {
         let (Self { job, plan, slots }, Rig { line, health }) = (self, rig);
         let Snapshot { checkpoint, spool } = snapshot;

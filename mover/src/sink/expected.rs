@@ -7,8 +7,8 @@
 //! EXISTS has traps. A Pika counts deleted streams, and may answer from its cache. A Redis counts streams that were emptied,
 //! which a Pika neither lists nor deletes. XLEN has none of them: 0 and `no such key` mean no key, WRONGTYPE means a key of
 //! another type. So the sink asks a Pika XLEN, and a Redis wherever a stream is written. It does not ask a Redis XLEN about
-//! other keys, as each answer would raise the number of errors that operators watch. That leaves one case uncounted: a stream that was emptied
-//! and then became a key of another type, at a Redis.
+//! other keys, as each answer would raise the number of errors that operators watch. That leaves one case uncounted: a
+//! stream that was emptied and then became a key of another type, at a Redis.
 
 use snapshot::Kind;
 

@@ -42,7 +42,7 @@ impl Entry {
     }
 
     /// Whether this name was a stream's once.
-    pub(super) fn was_stream(&self) -> bool {
+    pub(super) fn was_ever_stream(&self) -> bool {
         self.buried || self.haunted || matches!(self.value, Some(Value::Stream(_)))
     }
 

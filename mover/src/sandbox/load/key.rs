@@ -138,7 +138,7 @@ impl Key {
     /// It has been deleted, and `there` tells whether there was anything. That nothing was there does not mean that there
     /// never was a stream.
     pub(super) fn forget(&mut self, there: bool) {
-        let is_new = !there && !self.states.iter().any(Entry::was_stream);
+        let is_new = !there && !self.states.iter().any(Entry::was_ever_stream);
         self.states = vec![if is_new { Entry::default() } else { Entry::forgotten() }];
         self.doubted = None;
         self.spoilt = false;
@@ -180,19 +180,19 @@ mod tests {
         for operation in [&delete, &set("a"), &delete] {
             key.take(operation, WINDOW);
         }
-        assert!(key.states[0].was_stream());
+        assert!(key.states[0].was_ever_stream());
         key.forget(false);
-        assert!(key.states[0].was_stream(), "entries of the stream may show again in the next one");
+        assert!(key.states[0].was_ever_stream(), "entries of the stream may show again in the next one");
 
         let mut key = Key::new(Bytes::from("k"));
         key.doubt(&Operation::Generic(Generic::Del), WINDOW);
         key.states[1] = Entry::forgotten();
         key.settle(key.states[0].clone());
-        assert!(key.states[0].was_stream(), "both states read alike");
+        assert!(key.states[0].was_ever_stream(), "both states read alike");
 
         let mut key = Key::new(Bytes::from("k"));
         key.forget(false);
-        assert!(!key.states[0].was_stream());
+        assert!(!key.states[0].was_ever_stream());
     }
 
     #[test]
