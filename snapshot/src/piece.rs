@@ -189,6 +189,22 @@ impl StreamId {
     pub const fn new(millis: u64, sequence: u64) -> Self {
         Self { millis, sequence }
     }
+
+    /// The least id above this one; `None` above the greatest.
+    pub fn successor(self) -> Option<Self> {
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Some(Self { sequence, ..self }),
+            None => Some(Self::new(self.millis.checked_add(1)?, 0)),
+        }
+    }
+
+    /// The greatest id below this one; `None` below the least.
+    pub fn predecessor(self) -> Option<Self> {
+        match self.sequence.checked_sub(1) {
+            Some(sequence) => Some(Self { sequence, ..self }),
+            None => Some(Self::new(self.millis.checked_sub(1)?, u64::MAX)),
+        }
+    }
 }
 
 impl fmt::Display for StreamId {
@@ -272,6 +288,16 @@ fn trimmed(number: &str) -> &str {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn ids_follow_one_another() {
+        for (id, next) in [((1, 1), (1, 2)), ((1, u64::MAX), (2, 0)), ((0, 0), (0, 1))] {
+            let [id, next] = [id, next].map(|(millis, sequence)| StreamId::new(millis, sequence));
+            assert_eq!((id.successor(), next.predecessor()), (Some(next), Some(id)));
+        }
+        assert_eq!(StreamId::new(u64::MAX, u64::MAX).successor(), None);
+        assert_eq!(StreamId::default().predecessor(), None);
+    }
 
     #[test]
     fn scores_look_like_those_of_a_server() {

@@ -13,6 +13,7 @@ played! {
     ids_that_begin_anew_arrive, real_ids_that_begin_anew_arrive: anew;
     a_stream_that_was_emptied_and_deleted_is_gone, real_a_stream_that_was_emptied_and_deleted_is_gone: emptied;
     entries_of_an_earlier_stream_stay_away, real_entries_of_an_earlier_stream_stay_away: earlier;
+    entries_that_the_target_had_before_are_found, real_entries_that_the_target_had_before_are_found: had_before;
 }
 
 /// More elements than are read at once, so that some batch ends within a stream. Nothing is compared, so nothing is repaired.
@@ -112,6 +113,22 @@ async fn earlier(scene: Scene) {
     }
     following.catch_up(&scene).await;
     following.finish().await.unwrap();
+    scene.assert_same();
+}
+
+/// The same of streams that the target had before the move, which are compared where clients would see them: before the first
+/// entry, behind the last, and between two that are asked about apart.
+async fn had_before(scene: Scene) {
+    let (mut here, mut there) = (scene.source.client(), scene.target.client());
+    for (stream, earlier, ids) in [("before", "1-1", 5..=5), ("behind", "9-1", 5..=5), ("between", "512-5", 1..=1000)] {
+        there.run(&format!("XADD {stream} {earlier} f v"));
+        [format!("DEL {stream}"), format!("SET {stream} v"), format!("DEL {stream}")]
+            .iter()
+            .for_each(|command| drop(there.run(command)));
+        ids.for_each(|id| drop(here.run(&format!("XADD {stream} {id}-1 f v"))));
+    }
+    let report = scene.follow(VerifyMode::Full, |_| ()).await.finish().await.unwrap();
+    assert_eq!(report.verify.repaired, 3, "{report:?}");
     scene.assert_same();
 }
 

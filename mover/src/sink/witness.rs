@@ -12,13 +12,6 @@ pub(super) fn witnesses(
     last_entry: Option<StreamId>,
     last_id: StreamId,
 ) -> impl DoubleEndedIterator<Item = StreamId> + Clone {
-    let before = predecessor(last_id).filter(|before| last_entry.is_some_and(|entry| entry < *before));
+    let before = last_id.predecessor().filter(|before| last_entry.is_some_and(|entry| entry < *before));
     before.into_iter().chain([last_id])
-}
-
-fn predecessor(id: StreamId) -> Option<StreamId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(StreamId::new(id.millis, sequence)),
-        None => Some(StreamId::new(id.millis.checked_sub(1)?, u64::MAX)),
-    }
 }

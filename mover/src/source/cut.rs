@@ -21,7 +21,7 @@ use crate::dialect::Dialect;
 use crate::endpoint::{Client, Endpoint};
 use crate::source::estimate::Estimate;
 use crate::source::inquiry::{Inquiry, Told};
-use crate::source::page::{PAGE_ELEMENTS, PAGE_SIZE, successor};
+use crate::source::page::{PAGE_ELEMENTS, PAGE_SIZE};
 use crate::source::reply::{self, Read};
 
 /// A sorted set or stream that lost elements at its ends.
@@ -170,7 +170,7 @@ impl Search {
         for id in ids.iter().filter(|id| **id < front) {
             self.is_gone(id.to_string().into());
         }
-        match ids.last().and_then(|id| successor(*id)) {
+        match ids.last().and_then(|id| id.successor()) {
             Some(next) if !is_all && next <= self.front => self.side = Some(Side::Entries(next)),
             _ => self.side = None,
         }

@@ -301,7 +301,7 @@ impl Paging {
                             entries.first().is_some_and(|first| first.id == self.big.info.first_id);
                     }
                     if let Some(last) = entries.last().filter(|_| entries.len() == count) {
-                        next = successor(last.id).map_or(Position::End, Position::Id);
+                        next = last.id.successor().map_or(Position::End, Position::Id);
                     }
                 }
                 (next, body)
@@ -319,14 +319,6 @@ impl Paging {
             (true, true) => Part::Last,
         };
         Piece { key: self.big.key.clone(), part, expire_at: self.big.expire_at, body }
-    }
-}
-
-/// The least id above this one; `None` above the greatest.
-pub(super) fn successor(id: StreamId) -> Option<StreamId> {
-    match id.sequence.checked_add(1) {
-        Some(sequence) => Some(StreamId::new(id.millis, sequence)),
-        None => Some(StreamId::new(id.millis.checked_add(1)?, 0)),
     }
 }
 

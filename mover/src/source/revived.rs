@@ -14,7 +14,6 @@ use crate::dialect::Dialect;
 use crate::endpoint::Client;
 use crate::source::estimate::Estimate;
 use crate::source::inquiry::Inquiry;
-use crate::source::page::successor;
 use crate::source::reply::{self, Read};
 use crate::source::reread::{ELEMENTS_AT_ONCE, READ_SIZE};
 
@@ -99,7 +98,7 @@ impl StreamCheck {
             self.estimate.learn(body.len(), body.size());
             let Body::Stream { entries, .. } = body else { continue };
             count.entries += entries.len();
-            let next = entries.last().filter(|_| entries.len() == page).and_then(|last| successor(last.id));
+            let next = entries.last().filter(|_| entries.len() == page).and_then(|last| last.id.successor());
             match next {
                 Some(next) => open.push(Count { from: next, ..count }),
                 None if count.entries > count.length => open.push(count),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replication::SlotSet;
-use snapshot::{Checkpoint, Findings, Piece, ScanRequest, UnixMillis};
+use snapshot::{Body, Checkpoint, Findings, Piece, ScanRequest, StreamId, UnixMillis};
 use tokio::task::JoinSet;
 
 use crate::dialect::Dialect;
@@ -120,8 +120,8 @@ struct Scan {
     size: usize,
     /// How much goes together at the moment.
     unit: Unit,
-    /// Elements of the key that is being scanned so far; none when it is not chosen.
-    before: Option<usize>,
+    /// Elements of the key that is being scanned so far, and the last entry of a stream; none when it is not chosen.
+    before: Option<(usize, Option<StreamId>)>,
 }
 
 impl Scan {
@@ -162,12 +162,16 @@ impl Scan {
                 self.census.source_has(hash);
             }
             let is_chosen = self.sample.is_none_or(|(part, whole)| hash.is_within(part, whole));
-            self.before = is_chosen.then_some(0);
+            self.before = is_chosen.then_some((0, None));
         }
-        let Some(before) = self.before else { return Ok(()) };
-        self.before = Some(before + piece.body.len());
+        let Some((before, last_before)) = self.before else { return Ok(()) };
+        let last = match &piece.body {
+            Body::Stream { entries, .. } => entries.last().map(|entry| entry.id).or(last_before),
+            _ => None,
+        };
+        self.before = Some((before + piece.body.len(), last));
         self.size += piece.size();
-        self.open.push(Portion { piece, before });
+        self.open.push(Portion { piece, before, last_before });
         let Unit { bytes, writes } = self.unit;
         match self.size >= bytes.min(CHUNK_SIZE) || self.open.len() >= writes.min(CHUNK_PORTIONS) {
             true => self.send(),

@@ -3,8 +3,9 @@
 //! does not have so come out of the other.
 //!
 //! Questions are typed: values of strings, fields of a hash, members of a set, scores of members, elements of a list by
-//! index, entries of a stream by id. They say how many elements they name, a count says that there are no others, and
-//! another question tells of the expiry. Answers are compared as they come in and are not kept.
+//! index, entries of a stream between ids. They say how many elements they name, a count says that there are no others, and
+//! another question tells of the expiry. A Pika counts no entries of a stream that it shows although they were those of an
+//! earlier one, so there is no gap between the ids, before the first or behind the last. Answers are compared as they come in and are not kept.
 
 mod judge;
 mod key_scan;
@@ -15,7 +16,7 @@ pub use judge::Judge;
 pub use key_scan::KeyScan;
 pub use question::Questions;
 
-use snapshot::Piece;
+use snapshot::{Piece, StreamId};
 
 use self::question::Terms;
 use self::replies::Replies;
@@ -32,6 +33,8 @@ pub struct Portion {
     pub piece: Piece,
     /// Elements of the key in the pieces before it.
     pub before: usize,
+    /// The last entry of a stream in the pieces before it.
+    pub last_before: Option<StreamId>,
 }
 
 impl Target {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::BytesMut;
-use snapshot::{Body, Kind};
+use snapshot::{Body, Kind, StreamEntry, StreamId};
 
 use crate::Result;
 use crate::dialect::{Dialect, HyperLogLogPolicy};
@@ -45,10 +45,11 @@ impl Terms {
         let askable = portions.iter().enumerate().filter(move |(_, portion)| self.may_ask(portion));
         values.into_iter().chain(askable.flat_map(move |(index, portion)| {
             let elements = if is_string(portion) { 0 } else { portion.piece.body.len() };
-            let parts = (0..elements).step_by(ELEMENTS_MAX);
-            let parts = parts.map(move |from| from..(from + ELEMENTS_MAX).min(elements));
             let end = portion.piece.part.is_last();
             let is_stream = portion.piece.body.kind() == Kind::Stream;
+            let parts = (0..elements).step_by(ELEMENTS_MAX);
+            let parts = parts.map(move |from| from..(from + ELEMENTS_MAX).min(elements));
+            let parts = parts.chain((end && is_stream && elements == 0).then_some(0..0));
             self.asks_for_hyperloglog(portion)
                 .then_some(Question::IsHyperLogLog { index })
                 .into_iter()
@@ -191,10 +192,9 @@ impl Questions {
                 self.command("LRANGE", &[key, first.to_string().as_bytes(), last.to_string().as_bytes()]);
             }
             Body::Stream { entries, .. } => {
-                let (first, last) = (&entries[range.start].id, &entries[range.end - 1].id);
-                // One more shows what should not be between them.
+                let (first, last) = interval(portion, entries, range);
+                // One more shows what should not be there.
                 let count = (range.len() + 1).to_string();
-                let (first, last) = (first.to_string(), last.to_string());
                 self.command("XRANGE", &[key, first.as_bytes(), last.as_bytes(), b"COUNT", count.as_bytes()]);
             }
             Body::String(_) | Body::HyperLogLog(_) => unreachable!("a string is asked for by its value"),
@@ -239,6 +239,16 @@ impl Questions {
     fn length(&mut self, mark: u8, number: usize) {
         put_length(&mut self.bytes, mark, number);
     }
+}
+
+/// Where these entries of a stream stand and no others may: from behind the one before them to the last, or to the end.
+fn interval(portion: &Portion, entries: &[StreamEntry], range: &Range<usize>) -> (String, String) {
+    let before = entries[..range.start].last().map(|entry| entry.id).or(portion.last_before);
+    let first = before.and_then(StreamId::successor);
+    let is_end = portion.piece.part.is_last() && range.end == entries.len();
+    let last = entries[..range.end].last().filter(|_| !is_end).map(|entry| entry.id);
+    let text = |id: Option<StreamId>, end: &str| id.map_or_else(|| end.to_owned(), |id| id.to_string());
+    (text(first, "-"), text(last, "+"))
 }
 
 fn put_argument(bytes: &mut BytesMut, argument: &[u8]) {
@@ -309,7 +319,8 @@ mod tests {
     const REDIS: Dialect = Dialect::Redis { hyperloglog: HyperLogLogPolicy::Raw };
 
     fn portion(part: Part, expire_at: Option<u64>, body: Body) -> Portion {
-        Portion { piece: Piece { key: "k".into(), part, expire_at: expire_at.map(UnixMillis), body }, before: 0 }
+        let piece = Piece { key: "k".into(), part, expire_at: expire_at.map(UnixMillis), body };
+        Portion { piece, before: 0, last_before: None }
     }
 
     fn questions(dialect: Dialect, may_expire: bool, portion: Portion) -> Vec<Question> {
@@ -336,5 +347,30 @@ mod tests {
         assert_eq!(questions(REDIS, false, set(Part::First)), parts);
         let whole = [&parts[..], &[Question::Count { index: 0 }]].concat();
         assert_eq!(questions(REDIS, false, set(Part::Last)), whole);
+    }
+
+    #[test]
+    fn entries_of_a_stream_are_asked_for_without_a_gap() {
+        let entries: Vec<_> =
+            (1..=600).map(|id| StreamEntry { id: StreamId::new(id, 0), fields: Vec::new() }).collect();
+        let stream = |part, last_before: Option<u64>, entries: &[StreamEntry]| {
+            let body = Body::Stream { entries: entries.to_vec(), last_id: StreamId::new(600, 0) };
+            let last_before = last_before.map(|id| StreamId::new(id, 0));
+            Portion { last_before, ..portion(part, None, body) }
+        };
+        let intervals = |portion: Portion| {
+            let Body::Stream { entries, .. } = &portion.piece.body else { unreachable!() };
+            let asked =
+                questions(Dialect::Pika, true, portion.clone()).into_iter().filter_map(|question| match question {
+                    Question::Elements { range, .. } => Some(interval(&portion, entries, &range)),
+                    _ => None,
+                });
+            asked.map(|(first, last)| format!("{first} {last}")).collect::<Vec<_>>()
+        };
+        assert_eq!(intervals(stream(Part::Whole, None, &entries)), ["- 512-0", "512-1 +"]);
+        assert_eq!(intervals(stream(Part::First, None, &entries[..5])), ["- 5-0"]);
+        assert_eq!(intervals(stream(Part::Middle, Some(5), &entries[5..9])), ["5-1 9-0"]);
+        assert_eq!(intervals(stream(Part::Last, Some(9), &entries[9..])), ["9-1 521-0", "521-1 +"]);
+        assert_eq!(intervals(stream(Part::Whole, None, &[])), ["- +"]);
     }
 }
